@@ -14,24 +14,35 @@ from typing import Any, Self
 class DriftState(StrEnum):
     """Where a model stands with its inputs; `meaning` is the sentence shown to people."""
 
-    COLLECTING = "collecting", "No full window of the serving version's traffic yet, or no reference: alarms are off."
-    CALIBRATING = "calibrating", "Thresholds are being simulated; a safe asymptotic threshold is used until then."
-    OK = "ok", "The window looks like a domain that the serving version was accepted on."
-    KNOWN = "known", "The window is a mixture of accepted domains: nothing to learn, no job."
-    SUSPECT = "suspect", "An alarm that is not confirmed by a second check yet, or that is too small to act on."
-    DRIFTING = "drifting", "A confirmed alarm of a size worth acting on."
-    ACKNOWLEDGED = "acknowledged", "An operator accepted this drift: quiet until the statistic grows further."
-    ADAPTING = "adapting", "An adaptation job is open for this drift."
-    COOLDOWN = "cooldown", "Drifting, but the last adaptation is too recent to start another."
-    NEEDS_HUMAN = "needs_human", "Adaptations in a row did not help: no more are started until an operator acts."
+    COLLECTING = "collecting"
+    CALIBRATING = "calibrating"
+    OK = "ok"
+    KNOWN = "known"
+    SUSPECT = "suspect"
+    DRIFTING = "drifting"
+    ACKNOWLEDGED = "acknowledged"
+    ADAPTING = "adapting"
+    COOLDOWN = "cooldown"
+    NEEDS_HUMAN = "needs_human"
 
-    meaning: str
+    @property
+    def meaning(self) -> str:
+        """One sentence for people."""
+        return _MEANINGS[self]
 
-    def __new__(cls, value: str, meaning: str) -> Self:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.meaning = meaning
-        return member
+
+_MEANINGS = {
+    DriftState.COLLECTING: "No full window of the serving version's traffic yet, or no reference: alarms are off.",
+    DriftState.CALIBRATING: "Thresholds are being simulated; a safe asymptotic one is used until then.",
+    DriftState.OK: "The window looks like a domain that the serving version was accepted on.",
+    DriftState.KNOWN: "The window is a mixture of accepted domains: nothing to learn, no job.",
+    DriftState.SUSPECT: "An alarm that no second check has confirmed yet, or that is too small to act on.",
+    DriftState.DRIFTING: "A confirmed alarm of a size worth acting on.",
+    DriftState.ACKNOWLEDGED: "An operator accepted this drift: quiet until the statistic grows further.",
+    DriftState.ADAPTING: "An adaptation job is open.",
+    DriftState.COOLDOWN: "Drifting, but the last adaptation is too recent to start another.",
+    DriftState.NEEDS_HUMAN: "Adaptations in a row did not help: none is started until an operator acts.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
