@@ -1,0 +1,1 @@
+"""What more than one process of Trimtab needs: the nouns. Never imports fastapi or celery."""

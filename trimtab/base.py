@@ -1,0 +1,122 @@
+"""The pristine base model: a Hugging Face encoder and its tokenizer, loaded once per process and never written to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from trimtab.adapter import BaseIdentity
+from trimtab.errors import BaseModelMissing
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A batch of token ids: ids and mask are (n, longest); lengths and n_unknown count without special tokens."""
+
+    ids: Tensor
+    mask: Tensor
+    lengths: tuple[int, ...]
+    n_unknown: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A frozen encoder in fp32 with its tokenizer."""
+
+    name: str
+    digest: str
+    tokenizer_digest: str
+    encoder: torch.nn.Module
+    tokenizer: Tokenizer
+    pad_id: int
+    unknown_id: int | None
+    hidden_size: int
+    device: torch.device
+
+    @property
+    def identity(self) -> BaseIdentity:
+        return BaseIdentity(name=self.name, digest=self.digest, tokenizer_digest=self.tokenizer_digest)
+
+    def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Token ids with special tokens, at most max_tokens a text; texts are cut at the end."""
+        return [self._cut(encoding.ids, max_tokens) for encoding in self.tokenizer.encode_batch(list(texts))]
+
+    def pad(self, ids: Sequence[Sequence[int]]) -> Tokens:
+        """One padded batch of encoded texts on the model's device."""
+        longest = max(len(row) for row in ids)
+        padded = torch.full((len(ids), longest), self.pad_id, dtype=torch.long)
+        mask = torch.zeros((len(ids), longest), dtype=torch.long)
+        for i, row in enumerate(ids):
+            padded[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = 1
+        unknown = tuple(sum(token == self.unknown_id for token in row) for row in ids)
+        lengths = tuple(max(len(row) - 2, 0) for row in ids)
+        return Tokens(padded.to(self.device), mask.to(self.device), lengths, unknown)
+
+    @staticmethod
+    def _cut(ids: list[int], max_tokens: int) -> list[int]:
+        return ids if len(ids) <= max_tokens else [*ids[: max_tokens - 1], ids[-1]]
+
+
+def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
+    """(n, h): the mean of the last hidden states (n, t, h) over the tokens of the mask (n, t)."""
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+
+
+def load_base(name: str, device: str = "auto") -> BaseModel:
+    """Loads an encoder by directory or hub id, in fp32, from safetensors only.
+
+    Raises:
+        BaseModelMissing: it is not there, is no encoder with a fast tokenizer, or has no safetensors weights.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    local = Path(name).is_dir()
+    if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise BaseModelMissing(f"base model {name}: there is no such directory")
+    try:
+        encoder = AutoModel.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, local_files_only=local, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False)
+        fast: Tokenizer = tokenizer.backend_tokenizer
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise BaseModelMissing(f"base model {name}: {_first_line(error)}") from None
+    fast.no_padding()
+    fast.no_truncation()
+    target = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    encoder.requires_grad_(False).eval().to(target)
+    return BaseModel(
+        name=name,
+        digest=_digest_weights(encoder),
+        tokenizer_digest=hashlib.sha256(fast.to_str().encode()).hexdigest(),
+        encoder=encoder,
+        tokenizer=fast,
+        pad_id=tokenizer.pad_token_id or 0,
+        unknown_id=tokenizer.unk_token_id,
+        hidden_size=encoder.config.hidden_size,
+        device=target,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _digest_weights(encoder: torch.nn.Module) -> str:
+    """sha256 over names, shapes and values of all weights, and the architecture: equal content, equal digest."""
+    digest = hashlib.sha256(type(encoder).__name__.encode())
+    state: dict[str, Any] = encoder.state_dict()
+    for key in sorted(state):
+        tensor = state[key].detach().cpu().contiguous()
+        digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(memoryview(tensor.numpy().reshape(-1).view("uint8")))
+    return digest.hexdigest()

@@ -1,0 +1,65 @@
+"""The adapter store: immutable versions, addressed by the digest of their manifest, in a directory or a bucket."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import from_url
+
+from trimtab.adapter import ALL_FILES, MANIFEST, digest_of
+from trimtab.errors import SettingsError, StoreUnavailable, VersionNotFound
+
+_DIGEST = re.compile(r"^[0-9a-f]{64}$")
+
+
+class AdapterStore:
+    """Files of versions at `adapters/{digest}/{name}`. Names come from ALL_FILES, digests are checked: no other path."""
+
+    def __init__(self, url: str) -> None:
+        """url: file:///dir or s3://bucket/prefix (credentials and endpoint from the usual AWS_ variables)."""
+        try:
+            self._store = from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
+        except (BaseError, ValueError, OSError) as error:
+            raise SettingsError(f"TRIMTAB_STORE__URL: {error}") from None
+
+    def put(self, files: Mapping[str, bytes]) -> str:
+        """Writes a version and gives its digest; the manifest goes last, so that a version is there whole or not at all.
+
+        Writing the same version again changes nothing. Raises StoreUnavailable.
+        """
+        digest = digest_of(files)
+        for name in sorted(ALL_FILES, key=lambda name: name == MANIFEST):
+            self._create(f"adapters/{digest}/{name}", files[name])
+        return digest
+
+    def get(self, digest: str) -> dict[str, bytes]:
+        """Every file of a version, unchecked: see trimtab.adapter.verify. Raises VersionNotFound, StoreUnavailable."""
+        if not _DIGEST.match(digest):
+            raise VersionNotFound(f"{digest!r} is not a digest")
+        try:
+            return {name: bytes(obstore.get(self._store, f"adapters/{digest}/{name}").bytes()) for name in ALL_FILES}
+        except FileNotFoundError:
+            raise VersionNotFound(f"the store has no version with digest {digest[:16]}") from None
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the adapter store cannot be read: {error}") from None
+
+    def has(self, digest: str) -> bool:
+        """Whether a whole version with this digest is there. Raises StoreUnavailable."""
+        try:
+            obstore.head(self._store, f"adapters/{digest}/{MANIFEST}")
+        except FileNotFoundError:
+            return False
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the adapter store cannot be read: {error}") from None
+        return True
+
+    def _create(self, path: str, content: bytes) -> None:
+        try:
+            obstore.put(self._store, path, content, mode="create")
+        except AlreadyExistsError:
+            return
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the adapter store cannot be written: {error}") from None
