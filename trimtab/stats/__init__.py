@@ -1,0 +1,1 @@
+"""Pure statistics that workers and monitoring share. Numpy and scipy only."""
