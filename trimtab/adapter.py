@@ -88,7 +88,9 @@ class AdapterManifest:
             rows = tuple(tuple(row) for row in golden["logits"])
             base = BaseIdentity(**raw.pop("base"))
             labels = tuple(raw.pop("labels"))
-            return AdapterManifest(base=base, labels=labels, golden=Golden(texts=tuple(golden["texts"]), logits=rows), **raw)
+            return AdapterManifest(
+                base=base, labels=labels, golden=Golden(texts=tuple(golden["texts"]), logits=rows), **raw
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise MalformedAdapter(f"manifest.json cannot be read: {error}") from None
 
@@ -98,7 +100,10 @@ def file_digests(files: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
     missing = [name for name in BOUND_FILES if name not in files]
     if missing:
         raise MalformedAdapter(f"missing files: {', '.join(missing)}")
-    return {name: {"sha256": hashlib.sha256(files[name]).hexdigest(), "bytes": len(files[name])} for name in BOUND_FILES}
+    return {
+        name: {"sha256": hashlib.sha256(files[name]).hexdigest(), "bytes": len(files[name])}
+        for name in BOUND_FILES
+    }
 
 
 def sign(manifest: AdapterManifest, key: Ed25519PrivateKey) -> dict[str, bytes]:
@@ -172,4 +177,6 @@ def _read_key(path: Path, setting: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SettingsError(f"{setting}: {path}: {error.strerror}; `trimtab up` creates a pair in its home") from None
+        raise SettingsError(
+            f"{setting}: {path}: {error.strerror}; `trimtab up` creates a pair in its home"
+        ) from None

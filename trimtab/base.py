@@ -78,6 +78,9 @@ def load_base(name: str, device: str = "auto") -> BaseModel:
         BaseModelMissing: it is not there, is no encoder with a fast tokenizer, or has no safetensors weights.
     """
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
     local = Path(name).is_dir()
     if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):

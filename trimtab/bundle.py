@@ -49,7 +49,9 @@ class Remedy:
     log_prior: tuple[float, ...] | None = None
 
     def to_bytes(self) -> bytes:
-        return json.dumps({"temperature": self.temperature, "log_prior": self.log_prior}, sort_keys=True).encode()
+        return json.dumps(
+            {"temperature": self.temperature, "log_prior": self.log_prior}, sort_keys=True
+        ).encode()
 
     @staticmethod
     def from_bytes(content: bytes) -> Remedy:
@@ -57,7 +59,9 @@ class Remedy:
         try:
             raw = json.loads(content)
             prior = raw["log_prior"]
-            remedy = Remedy(float(raw["temperature"]), None if prior is None else tuple(float(p) for p in prior))
+            remedy = Remedy(
+                float(raw["temperature"]), None if prior is None else tuple(float(p) for p in prior)
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise MalformedAdapter(f"remedy.json cannot be read: {error}") from None
         if not remedy.temperature > 0:
@@ -109,7 +113,12 @@ class ModelBundle:
 
 
 def build_bundle(
-    base: BaseModel, files: Mapping[str, bytes], *, manifest: AdapterManifest, digest: str, max_tokens: int = 128
+    base: BaseModel,
+    files: Mapping[str, bytes],
+    *,
+    manifest: AdapterManifest,
+    digest: str,
+    max_tokens: int = 128,
 ) -> ModelBundle:
     """Merges a verified version onto a copy of the base.
 
@@ -143,7 +152,9 @@ def check_base(base: BaseModel, manifest: AdapterManifest) -> None:
         ("tokenizer", base.tokenizer_digest, manifest.base.tokenizer_digest),
     ):
         if have != want:
-            raise BaseMismatch(f"{what} of the base have digest {have[:16]}, the version was trained on {want[:16]}")
+            raise BaseMismatch(
+                f"{what} of the base have digest {have[:16]}, the version was trained on {want[:16]}"
+            )
 
 
 def merge(encoder: nn.Module, lora: Mapping[str, Tensor], scaling: float) -> nn.Module:
@@ -185,9 +196,15 @@ def _scaling(config: bytes) -> float:
         rank, alpha = int(raw["r"]), float(raw["lora_alpha"])
     except (KeyError, TypeError, ValueError) as error:
         raise MalformedAdapter(f"{CONFIG} cannot be read: {error}") from None
-    refused = [k for k in ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out") if raw.get(k)]
+    refused = [
+        k
+        for k in ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out")
+        if raw.get(k)
+    ]
     if refused or raw.get("peft_type") != "LORA" or not 0 < rank <= 64:
-        raise MalformedAdapter(f"{CONFIG}: only plain LoRA with 0 < r <= 64 is served (not {refused or raw.get('peft_type')})")
+        raise MalformedAdapter(
+            f"{CONFIG}: only plain LoRA with 0 < r <= 64 is served (not {refused or raw.get('peft_type')})"
+        )
     return alpha / math.sqrt(rank) if raw.get("use_rslora") else alpha / rank
 
 

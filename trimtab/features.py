@@ -76,22 +76,26 @@ def text_statistics(outputs: Outputs, texts: Sequence[str]) -> Floats:
     characters = [(max(len(text), 1), text) for text in texts]
     non_ascii = [sum(ord(c) > 127 for c in text) / length for length, text in characters]
     digits = [sum(c.isdigit() for c in text) / length for length, text in characters]
-    return np.column_stack([outputs.n_tokens, outputs.n_unknown / n_tokens, non_ascii, digits]).astype(np.float32)
+    return np.column_stack([outputs.n_tokens, outputs.n_unknown / n_tokens, non_ascii, digits]).astype(
+        np.float32
+    )
 
 
 def fit_feature_map(pooled: Floats, labels: Sequence[str], n_components: int = 32) -> FeatureMap:
-    """Principal components of (n, h) pooled states; at most min(n - 1, h) of them. The sign makes the largest entry positive."""
+    """At most min(n - 1, h) principal components of (n, h) pooled states; signs make the largest entry positive."""
     mean = pooled.mean(axis=0)
     _, _, directions = np.linalg.svd((pooled - mean).astype(np.float64), full_matrices=False)
     components = directions[: min(n_components, len(pooled) - 1)]
     largest = np.abs(components).argmax(axis=1)
     signs = np.sign(components[np.arange(len(components)), largest])
-    return FeatureMap(mean.astype(np.float32), (components * signs[:, None]).astype(np.float32), tuple(labels))
+    return FeatureMap(
+        mean.astype(np.float32), (components * signs[:, None]).astype(np.float32), tuple(labels)
+    )
 
 
 @dataclass(frozen=True)
 class References:
-    """The drift references of one version: rows (n, d) per accepted domain, none of which the version was trained on."""
+    """The drift references of one version: rows (n, d) per accepted domain; it was trained on none of them."""
 
     feature_map: FeatureMap
     rows: Mapping[str, Floats]
@@ -111,7 +115,9 @@ class References:
             metadata = json.loads(_header(content)["__metadata__"]["trimtab"])
             tensors = load_tensors(content)
             domains = json.loads(metadata["domains"])
-            feature_map = FeatureMap(tensors["mean"], tensors["components"], tuple(json.loads(metadata["labels"])))
+            feature_map = FeatureMap(
+                tensors["mean"], tensors["components"], tuple(json.loads(metadata["labels"]))
+            )
             return References(feature_map, {domain: tensors[f"rows.{i}"] for i, domain in enumerate(domains)})
         except (KeyError, ValueError, TypeError) as error:
             raise MalformedAdapter(f"references.safetensors cannot be read: {error}") from None

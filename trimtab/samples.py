@@ -49,13 +49,17 @@ class SampleBlock:
 
     def to_json(self) -> str:
         samples = [asdict(sample) | {"features": _encode(sample.features)} for sample in self.samples]
-        return json.dumps({"block_id": self.block_id, "replica": self.replica, "samples": samples}, ensure_ascii=False)
+        return json.dumps(
+            {"block_id": self.block_id, "replica": self.replica, "samples": samples}, ensure_ascii=False
+        )
 
     @staticmethod
     def from_json(content: str | bytes) -> SampleBlock:
         """Reads `to_json`. Raises ValueError, KeyError or TypeError when it is not one of ours."""
         block = json.loads(content)
-        samples = tuple(Sample(**(sample | {"features": _decode(sample["features"])})) for sample in block["samples"])
+        samples = tuple(
+            Sample(**(sample | {"features": _decode(sample["features"])})) for sample in block["samples"]
+        )
         return SampleBlock(block["block_id"], block["replica"], samples)
 
 
@@ -76,7 +80,9 @@ class SampleStream:
 
     def publish(self, block: SampleBlock) -> str:
         """Appends a block and gives its stream id. Raises redis.RedisError."""
-        return _text(self._client.xadd(STREAM, {"block": block.to_json()}, maxlen=self._maxlen, approximate=True))
+        return _text(
+            self._client.xadd(STREAM, {"block": block.to_json()}, maxlen=self._maxlen, approximate=True)
+        )
 
     def read(
         self, consumer: str, count: int = 100, block_ms: int = 1000, claim_idle_ms: int = 60_000
@@ -98,7 +104,7 @@ class SampleStream:
     def lag_s(self) -> float:
         """Seconds since the oldest unread or unacknowledged block was published; 0 when there is none."""
         try:
-            groups = cast(list[dict[str, Any]], self._client.xinfo_groups(STREAM))
+            groups = self._client.xinfo_groups(STREAM)
         except redis.ResponseError:
             return 0.0
         group = next((g for g in groups if _text(g["name"]) == GROUP), None)
@@ -109,7 +115,7 @@ class SampleStream:
 
     def _oldest_open(self, last_delivered: str, pending: bool) -> str | None:
         if pending:
-            summary = cast(dict[str, Any], self._client.xpending(STREAM, GROUP))
+            summary = self._client.xpending(STREAM, GROUP)
             return _text(summary["min"]) if summary["min"] else None
         unread = cast(list[Any], self._client.xrange(STREAM, min=f"({last_delivered}", count=1))
         return _text(unread[0][0]) if unread else None
@@ -122,8 +128,12 @@ class SampleStream:
                 raise
 
     def _entries(self, consumer: str, since: str, count: int, block_ms: int | None) -> list[Any]:
-        answer = cast(Any, self._client.xreadgroup(GROUP, consumer, {STREAM: since}, count=count, block=block_ms))
-        streams = list(answer.values()) if isinstance(answer, dict) else [entries for _, entries in answer or []]
+        answer = cast(
+            Any, self._client.xreadgroup(GROUP, consumer, {STREAM: since}, count=count, block=block_ms)
+        )
+        streams = (
+            list(answer.values()) if isinstance(answer, dict) else [entries for _, entries in answer or []]
+        )
         return _flat(streams)
 
     def _claimed(self, consumer: str, count: int, idle_ms: int) -> list[Any]:
@@ -143,7 +153,11 @@ class SampleStream:
 def _flat(streams: list[Any]) -> list[Any]:
     """redis-py gives the entries of a stream as a list, or as a list of lists under RESP3."""
     entries = [entry for stream in streams for entry in stream]
-    return [inner for entry in entries for inner in entry] if entries and isinstance(entries[0], list) else entries
+    return (
+        [inner for entry in entries for inner in entry]
+        if entries and isinstance(entries[0], list)
+        else entries
+    )
 
 
 def _text(value: Any) -> str:

@@ -30,7 +30,9 @@ def seconds_of(duration: str) -> float:
         return 0.0
     match = _DURATION.match(duration.strip())
     if match is None:
-        raise ValueError(f'{duration!r} is not a duration: write a number and s, m, h or d, such as "7d", or "0"')
+        raise ValueError(
+            f'{duration!r} is not a duration: write a number and s, m, h or d, such as "7d", or "0"'
+        )
     return float(match[1]) * _SECONDS[match[2]]
 
 
@@ -103,7 +105,9 @@ class DriftSettings(_Group):
     act_on: Literal["any", "harmful", "none"] = "any"
     window: int = Field(500, ge=50, description="events in the current window")
     check_every: int = Field(50, ge=1, description="events between two checks")
-    check_every_s: float = Field(300.0, gt=0, description="seconds between two checks under full load; a budget in days counts these")
+    check_every_s: float = Field(
+        300.0, gt=0, description="seconds between two checks under full load; a budget in days counts these"
+    )
     confirm_checks: int = Field(2, ge=1, description="consecutive actionable checks before a job is opened")
 
 
@@ -143,7 +147,9 @@ class PolicySettings(_Group):
 
     cooldown_s: float = Field(1800.0, ge=0)
     label_deadline_s: float = Field(7 * 86400.0, gt=0)
-    watch_events: int = Field(5000, ge=1, description="events a new version must serve before its window stays in memory")
+    watch_events: int = Field(
+        5000, ge=1, description="events a new version must serve before its window stays in memory"
+    )
     max_failures: int = Field(2, ge=1, description="adaptations without success before a human must look")
 
 
@@ -178,7 +184,11 @@ class Settings(BaseSettings):
     """All settings of one process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TRIMTAB_", env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+        env_prefix="TRIMTAB_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
     )
 
     home: Path = Path(".trimtab")
@@ -285,7 +295,9 @@ _NOT_SETTINGS = ("TRIMTAB_TEST_",)
 def _refuse_unknown_environment(environ: Mapping[str, str]) -> None:
     known = known_environment()
     unknown = [
-        name for name in environ if name.startswith("TRIMTAB_") and name not in known and not name.startswith(_NOT_SETTINGS)
+        name
+        for name in environ
+        if name.startswith("TRIMTAB_") and name not in known and not name.startswith(_NOT_SETTINGS)
     ]
     if unknown:
         raise SettingsError("; ".join(f"{name}: there is no such setting" for name in sorted(unknown)))

@@ -40,7 +40,10 @@ class AdapterStore:
         if not _DIGEST.match(digest):
             raise VersionNotFound(f"{digest!r} is not a digest")
         try:
-            return {name: bytes(obstore.get(self._store, f"adapters/{digest}/{name}").bytes()) for name in ALL_FILES}
+            return {
+                name: bytes(obstore.get(self._store, f"adapters/{digest}/{name}").bytes())
+                for name in ALL_FILES
+            }
         except FileNotFoundError:
             raise VersionNotFound(f"the store has no version with digest {digest[:16]}") from None
         except (BaseError, OSError) as error:
