@@ -1,4 +1,4 @@
-"""What holds for every test: a clean environment, few threads, no network for models, and in CI no silent skip."""
+"""What holds for every test: a clean environment, few threads, no model hub, and in CI no silent skip."""
 
 from __future__ import annotations
 
