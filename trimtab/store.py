@@ -16,7 +16,7 @@ _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 
 
 class AdapterStore:
-    """Files of versions at `adapters/{digest}/{name}`. Names come from ALL_FILES, digests are checked: no other path."""
+    """Files of versions at `adapters/{digest}/{name}`: names come from ALL_FILES, digests are checked."""
 
     def __init__(self, url: str) -> None:
         """url: file:///dir or s3://bucket/prefix (credentials and endpoint from the usual AWS_ variables)."""
@@ -26,7 +26,7 @@ class AdapterStore:
             raise SettingsError(f"TRIMTAB_STORE__URL: {error}") from None
 
     def put(self, files: Mapping[str, bytes]) -> str:
-        """Writes a version and gives its digest; the manifest goes last, so that a version is there whole or not at all.
+        """Writes a version and gives its digest; the manifest goes last: a version is there whole or not at all.
 
         Writing the same version again changes nothing. Raises StoreUnavailable.
         """
