@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test starts from the default settings, whatever the developer's shell exports."""
     for name in [name for name in os.environ if name.startswith("TRIMTAB_") and name != NO_SKIPS]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def tiny_base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a tiny random BERT (see fixtures/tiny_base.py)."""
+    from fixtures.tiny_base import build_tiny_base
+
+    return build_tiny_base(tmp_path_factory.mktemp("tiny-base"))
 
 
 @pytest.hookimpl(wrapper=True)
