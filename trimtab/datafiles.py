@@ -98,10 +98,10 @@ def require_classes(file: RowsFile, labels: Sequence[str] | None = None) -> tupl
     """
     wanted = tuple(dict.fromkeys(labels)) if labels else file.labels
     if len(wanted) < 2:
-        raise DataError(f"{file.path}: only one label ({', '.join(wanted)}): a classifier needs rows of at least two")
+        raise DataError(f"{file.path}: only one label ({', '.join(wanted)}): a classifier needs two")
     missing = sorted(set(wanted) - set(file.labels))
     if missing:
-        raise DataError(f"{file.path}: no row has the label {', '.join(missing)}: add rows or leave it out of --labels")
+        raise DataError(f"{file.path}: no row has the label {', '.join(missing)}: add rows or drop it")
     return wanted
 
 
@@ -113,7 +113,7 @@ def _sort_out(records: Iterator[_Record], labels: frozenset[str] | None) -> tupl
         try:
             row = _row(record, labels)
             if row.id is not None and line_of_id.setdefault(row.id, row.line) != row.line:
-                raise _Bad(f"the id {row.id!r} is used on line {line_of_id[row.id]} already: ids must be unique")
+                raise _Bad(f"the id {row.id!r} is used on line {line_of_id[row.id]} already: make it unique")
             rows.append(row)
         except _Bad as reason:
             bad.append(BadLine(record.line, str(reason)))
@@ -135,7 +135,9 @@ def _first_of(bad: Sequence[BadLine]) -> str:
 def _records(path: Path) -> Iterator[_Record]:
     suffix = path.suffix.lower()
     if suffix not in (*JSON_SUFFIXES, ".csv"):
-        raise DataError(f"{path}: the name must end in .jsonl, .ndjson, .json (one JSON object per line) or .csv")
+        raise DataError(
+            f"{path}: the name must end in .jsonl, .ndjson or .json (one object per line) or .csv"
+        )
     return _csv_records(path) if suffix == ".csv" else _json_records(path)
 
 
@@ -181,7 +183,7 @@ def _csv_records(path: Path) -> Iterator[_Record]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield _Record(start, {}, f"not valid CSV ({error}): close every quote, and double a quote inside quotes")
+            yield _Record(start, {}, f"not valid CSV ({error}): close every quote, double one inside quotes")
             continue
         if any(field.strip() for field in fields):
             yield _csv_record(start, header, fields)
@@ -194,8 +196,8 @@ def _header(path: Path, reader: Iterator[list[str]]) -> tuple[str, ...]:
         raise DataError(f"{path}, line 1: the header is not valid CSV ({error})") from None
     missing = [name for name in REQUIRED if name not in header]
     if missing:
-        found = ", ".join(repr(name) for name in header)
-        raise DataError(f"{path}, line 1: the header lacks {' and '.join(missing)}: name the columns text,label; found {found}")
+        lacks = f"the header lacks {' and '.join(missing)}"
+        raise DataError(f"{path}, line 1: {lacks}: name the columns text,label; found {','.join(header)}")
     twice = sorted({name for name in header if name in COLUMNS and header.count(name) > 1})
     if twice:
         raise DataError(f"{path}, line 1: the header names {', '.join(twice)} twice: name each column once")

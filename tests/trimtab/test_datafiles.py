@@ -34,7 +34,8 @@ def test_reads_every_column_of_json_lines(tmp_path: Path) -> None:
 
 
 def test_reads_every_column_of_csv(tmp_path: Path) -> None:
-    content = 'label,text,id,domain,group,timestamp,x\na,"one, ""two""\nthree",7,d,g,2026-01-31T12:00:00Z,\n\nb,four,,,,,z\n'
+    content = 'label,text,id,domain,group,timestamp,x\na,"one, ""two""\nthree",7,d,g,2026-01-31T12:00:00Z,\n'
+    content += "\nb,four,,,,,z\n"
     rows = load_rows(write(tmp_path, content, "rows.csv")).rows
     assert rows[0] == Row(
         text='one, "two"\nthree', label="a", id="7", domain="d", group="g", timestamp=1769860800.0, line=2
@@ -69,7 +70,7 @@ BAD_JSON_LINES = {
     '{"text": "t", "label": "a", "domain": 3}': ("domain is a number", "give a string"),
     '{"text": "t", "label": "a", "group": {}}': ("group is a object", "give a string"),
     '{"text": "t", "label": "a", "id": 1.5}': ("id is a number", "give a string"),
-    '{"text": "t", "label": "a", "id": "same"}': ("'same' is used on line 1", "must be unique"),
+    '{"text": "t", "label": "a", "id": "same"}': ("'same' is used on line 1", "make it unique"),
     '{"text": "t\\u0000", "label": "a"}': ("NUL character", "remove it"),
     '{"text": "\\ud800", "label": "a"}': ("not valid UTF-8", "save the file as UTF-8"),
     '{"text": "t", "label": "a", "timestamp": "soon"}': ("'soon' is not a time", "ISO 8601"),
@@ -160,7 +161,7 @@ def test_bad_file_is_refused_even_when_bad_lines_are_skipped(tmp_path: Path, nam
 
 def test_a_file_of_bad_lines_only_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "{\n")
-    with pytest.raises(DataError, match="no usable row.* bad lines, line 1: not valid JSON"):
+    with pytest.raises(DataError, match=r"no usable row.* bad lines, line 1: not valid JSON"):
         load_rows(path, skip_bad=True)
 
 
