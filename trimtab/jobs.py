@@ -1,0 +1,125 @@
+"""An adaptation job: what it is, where it stands, and which changes of status are legal. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from trimtab.errors import IllegalTransition
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; `meaning` is the sentence shown to people."""
+
+    QUEUED = "queued"
+    WAITING_FOR_LABELS = "waiting_for_labels"
+    RUNNING = "running"
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    HELD = "held"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job can no longer change."""
+        return not TRANSITIONS[self]
+
+    @property
+    def meaning(self) -> str:
+        """One sentence for people."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    JobStatus.QUEUED: "A worker may claim it.",
+    JobStatus.WAITING_FOR_LABELS: "Labels are missing; `missing` says how many of what, `deadline_at` until when.",
+    JobStatus.RUNNING: "A worker holds its lease.",
+    JobStatus.PROMOTED: "Its version passed the gate and was made champion.",
+    JobStatus.REJECTED: "Its version failed the gate.",
+    JobStatus.HELD: "Its version, or the decision, waits for a person.",
+    JobStatus.FAILED: "It could not be done; `reason` says why.",
+    JobStatus.CANCELLED: "Somebody cancelled it.",
+    JobStatus.TIMED_OUT: "Its time or its deadline for labels passed.",
+}
+
+_ENDS_EARLY = {JobStatus.CANCELLED, JobStatus.TIMED_OUT, JobStatus.FAILED}
+
+TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.WAITING_FOR_LABELS} | _ENDS_EARLY),
+    JobStatus.WAITING_FOR_LABELS: frozenset({JobStatus.QUEUED, JobStatus.HELD} | _ENDS_EARLY),
+    JobStatus.RUNNING: frozenset(set(JobStatus)),  # running -> running: an expired lease is taken over
+    JobStatus.PROMOTED: frozenset(),
+    JobStatus.REJECTED: frozenset(),
+    JobStatus.HELD: frozenset(),
+    JobStatus.FAILED: frozenset(),
+    JobStatus.CANCELLED: frozenset(),
+    JobStatus.TIMED_OUT: frozenset(),
+}
+
+IN_FLIGHT: frozenset[JobStatus] = frozenset(status for status in JobStatus if not status.final)
+
+
+def require_transition(before: JobStatus, after: JobStatus) -> None:
+    """Raises IllegalTransition unless a job may change from `before` to `after`."""
+    if after not in TRANSITIONS[before]:
+        raise IllegalTransition(f"A job cannot change from {before} to {after}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptationJob:
+    """One attempt to adapt one model.
+
+    Attributes:
+        id: 32 hex digits.
+        model: Name of the model.
+        status: See `JobStatus`.
+        cause: Why it was opened, e.g. {"kind": "drift", "report": ..., "actor": ...}.
+        domain: Name under which the new domain's reference and examples are kept.
+        window_from_seq: Ledger sequence number of the first sample that belongs to the window.
+        plan: What the worker decided to do, with reasons.
+        progress: What the worker is doing now.
+        missing: Labels that are missing, by part, while it waits for them.
+        deadline_at: Epoch seconds until which it waits for labels.
+        verdict: The gate's checks with value, bound, n and power.
+        version: The version it made.
+        reason: One line for people: why it ended as it did.
+        lease_owner: Worker that holds the lease; None when nobody does.
+        lease_token: Fencing token: grows by one with every claim, never shrinks.
+        lease_expires_at: Epoch seconds of the database's clock.
+        attempts: Times that it was claimed.
+        created_at, started_at, finished_at: Epoch seconds of the database's clock.
+    """
+
+    id: str
+    model: str
+    status: JobStatus
+    cause: dict[str, Any]
+    domain: str
+    window_from_seq: int
+    plan: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+    missing: dict[str, int] | None = None
+    deadline_at: float | None = None
+    verdict: dict[str, Any] | None = None
+    version: int | None = None
+    reason: str = ""
+    lease_owner: str | None = None
+    lease_token: int = 0
+    lease_expires_at: float | None = None
+    attempts: int = 0
+    created_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to work on a job until it expires; a larger token of the same job makes it void."""
+
+    job_id: str
+    owner: str
+    token: int

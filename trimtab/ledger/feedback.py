@@ -1,0 +1,243 @@
+"""True labels, joined to the predictions they are about, in whatever order the two arrive.
+
+One label is kept for each (prediction, annotator): the one observed last, so that repeats and reordered
+deliveries end in the same state. `seq` is NULL while the prediction is not known yet ("pending").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, func, select, update
+
+from trimtab.ledger.batches import in_batches
+from trimtab.ledger.clock import now
+from trimtab.ledger.columns import storable
+from trimtab.ledger.schema import feedback, models, predictions
+from trimtab.ledger.upsert import insert_into
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackItem:
+    """One label given by one annotator; `observed_at` is epoch seconds (None: when it is recorded)."""
+
+    prediction_id: str
+    label: str
+    annotator: str = ""
+    observed_at: float | None = None
+    client: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackOutcome:
+    """What became of the items: accepted = joined + pending; accepted + duplicates + len(rejected) = all.
+
+    Attributes:
+        accepted: Kept: new, or newer than what was kept.
+        joined: Accepted, and the prediction is known.
+        pending: Accepted, and waiting for the prediction.
+        duplicates: Said already, or older than what is kept.
+        rejected: (index of the item, reason).
+    """
+
+    accepted: int = 0
+    joined: int = 0
+    pending: int = 0
+    duplicates: int = 0
+    rejected: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRow:
+    """A prediction with its true label; `predicted` is the label that was answered."""
+
+    seq: int
+    prediction_id: str
+    text: str | None
+    key: str
+    part: str
+    label: str
+    predicted: str
+    version: int
+    client: str
+    domain: str | None
+    group: str | None
+
+
+@dataclass(frozen=True)
+class _Known:
+    seq: int
+    labels: frozenset[str]  # empty: the model is not in the ledger, any label is taken
+
+
+@dataclass
+class _Tally:
+    """What is kept after each item, and what is counted on the way."""
+
+    kept: dict[tuple[str, str], tuple[float, str]]
+    changed: dict[tuple[str, str], FeedbackItem] = field(default_factory=dict)
+    joined: int = 0
+    pending: int = 0
+    duplicates: int = 0
+    rejected: list[tuple[int, str]] = field(default_factory=list)
+
+
+def record_feedback(tx: Connection, items: Sequence[FeedbackItem]) -> FeedbackOutcome:
+    """Keep labels; join them to predictions that are known, let the others wait.
+
+    The same label by the same annotator again is a duplicate. A label that the prediction's model does not have
+    is rejected (at once when the prediction is known, else when it arrives).
+    """
+    moment = now(tx)
+    timed = [_timed(item, moment, index) for index, item in enumerate(items)]
+    known = _known_predictions(tx, [item.prediction_id for item in timed])
+    tally = _Tally(kept=_kept(tx, [item.prediction_id for item in timed]))
+    for index, item in enumerate(timed):
+        _judge(tally, index, item, known.get(item.prediction_id))
+    _store(tx, tally.changed.values(), known, moment)
+    return FeedbackOutcome(
+        accepted=tally.joined + tally.pending,
+        joined=tally.joined,
+        pending=tally.pending,
+        duplicates=tally.duplicates,
+        rejected=tuple(tally.rejected),
+    )
+
+
+def join_pending(tx: Connection, prediction_ids: Sequence[str]) -> int:
+    """Join waiting labels to predictions that have just arrived; returns how many. Labels unknown to the model go."""
+    joined = 0
+    for batch in in_batches(prediction_ids):
+        waiting = tx.execute(
+            select(feedback.c.prediction_id, feedback.c.label).where(
+                feedback.c.seq.is_(None), feedback.c.prediction_id.in_(batch)
+            )
+        ).all()
+        known = _known_predictions(tx, [row.prediction_id for row in waiting])
+        for prediction_id, label in set(map(tuple, waiting)):
+            joined += _join(tx, prediction_id, label, known[prediction_id])
+    return joined
+
+
+def labelled(tx: Connection, model: str, from_seq: int = 0) -> list[LabelledRow]:
+    """Predictions of the model from `from_seq` on that have a label, oldest first; of several labels the newest."""
+    newest = _newest(model, from_seq)
+    rows = tx.execute(select(newest).where(newest.c.rank == 1).order_by(newest.c.seq)).mappings()
+    return [LabelledRow(**{name: row[name] for name in LabelledRow.__dataclass_fields__}) for row in rows]
+
+
+def label_counts(tx: Connection, model: str, from_seq: int = 0) -> dict[str, dict[str, int]]:
+    """How many labelled predictions there are by part and label; {"train": {"spam": 3}}."""
+    newest = _newest(model, from_seq)
+    query = select(newest.c.part, newest.c.label, func.count()).where(newest.c.rank == 1)
+    counts: dict[str, dict[str, int]] = {}
+    for part, label, n in tx.execute(query.group_by(newest.c.part, newest.c.label)):
+        counts.setdefault(part, {})[label] = int(n)
+    return counts
+
+
+def labelled_accuracy(tx: Connection, model: str, version: int, last_n: int) -> tuple[float, int]:
+    """Share of right answers in a version's newest `last_n` labelled predictions, and how many; (nan, 0): none."""
+    newest = _newest(model, 0)
+    query = select(newest.c.label, newest.c.predicted).where(newest.c.rank == 1, newest.c.version == version)
+    rows = tx.execute(query.order_by(newest.c.seq.desc()).limit(last_n)).all()
+    if not rows:
+        return float("nan"), 0
+    return sum(row.label == row.predicted for row in rows) / len(rows), len(rows)
+
+
+def _timed(item: FeedbackItem, moment: float, index: int) -> FeedbackItem:
+    # Items without a time were observed in the order in which they stand.
+    observed_at = moment + index * 1e-6 if item.observed_at is None else item.observed_at
+    cleaned = {"prediction_id": storable(item.prediction_id), "annotator": storable(item.annotator)}
+    return replace(item, observed_at=observed_at, label=storable(item.label), **cleaned)
+
+
+def _judge(tally: _Tally, index: int, item: FeedbackItem, known: _Known | None) -> None:
+    if known is not None and known.labels and item.label not in known.labels:
+        tally.rejected.append((index, f"unknown label {item.label!r}"))
+        return
+    slot = (item.prediction_id, item.annotator)
+    before = tally.kept.get(slot)
+    now_kept = (
+        item.observed_at or 0.0,
+        item.label,
+    )  # of two at one time the greater label: order must not matter
+    newer = before is None or now_kept > before
+    if newer:
+        tally.kept[slot] = now_kept
+        tally.changed[slot] = item
+    if not newer or (before is not None and before[1] == item.label):
+        tally.duplicates += 1
+    elif known is None:
+        tally.pending += 1
+    else:
+        tally.joined += 1
+
+
+def _known_predictions(tx: Connection, prediction_ids: Iterable[str]) -> dict[str, _Known]:
+    labels = {name: frozenset(names) for name, names in tx.execute(select(models.c.name, models.c.labels))}
+    known: dict[str, _Known] = {}
+    for batch in in_batches(list(set(prediction_ids))):
+        columns = (predictions.c.prediction_id, predictions.c.seq, predictions.c.model)
+        for row in tx.execute(select(*columns).where(predictions.c.prediction_id.in_(batch))):
+            known[row.prediction_id] = _Known(row.seq, labels.get(row.model, frozenset()))
+    return known
+
+
+def _kept(tx: Connection, prediction_ids: Iterable[str]) -> dict[tuple[str, str], tuple[float, str]]:
+    kept: dict[tuple[str, str], tuple[float, str]] = {}
+    for batch in in_batches(list(set(prediction_ids))):
+        for row in tx.execute(select(feedback).where(feedback.c.prediction_id.in_(batch))):
+            kept[row.prediction_id, row.annotator] = (row.observed_at, row.label)
+    return kept
+
+
+def _store(
+    tx: Connection, items: Iterable[FeedbackItem], known: Mapping[str, _Known], received_at: float
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "prediction_id": item.prediction_id,
+            "annotator": item.annotator,
+            "label": item.label,
+            "observed_at": item.observed_at,
+            "received_at": received_at,
+            "client": item.client,
+            "seq": known[item.prediction_id].seq if item.prediction_id in known else None,
+        }
+        for item in items
+    ]
+    statement = insert_into(tx, feedback)
+    changed = {
+        name: statement.excluded[name] for name in ("label", "observed_at", "received_at", "client", "seq")
+    }
+    upsert = statement.on_conflict_do_update(index_elements=["prediction_id", "annotator"], set_=changed)
+    for batch in in_batches(rows):
+        tx.execute(upsert, batch)
+
+
+def _join(tx: Connection, prediction_id: str, label: str, known: _Known) -> int:
+    same = (feedback.c.prediction_id == prediction_id, feedback.c.label == label)
+    if known.labels and label not in known.labels:
+        tx.execute(delete(feedback).where(*same))
+        return 0
+    return tx.execute(update(feedback).where(*same).values(seq=known.seq)).rowcount
+
+
+def _newest(model: str, from_seq: int) -> Any:
+    order = (feedback.c.observed_at.desc(), feedback.c.label, feedback.c.annotator)
+    rank = func.row_number().over(partition_by=feedback.c.seq, order_by=order).label("rank")
+    columns = [
+        predictions.c[name] for name in ("seq", "prediction_id", "text", "key", "part", "version", "client")
+    ]
+    named = [
+        predictions.c.label.label("predicted"),
+        predictions.c.domain,
+        predictions.c.group_key.label("group"),
+    ]
+    query: Select[Any] = select(*columns, *named, feedback.c.label, rank)
+    joined = query.join_from(predictions, feedback, feedback.c.seq == predictions.c.seq)
+    return joined.where(predictions.c.model == model, predictions.c.seq >= from_seq).subquery()

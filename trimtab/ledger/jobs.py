@@ -1,0 +1,270 @@
+"""Adaptation jobs and the leases on them. A lease ends by the database's clock; its token fences late writers off."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, or_, select, update
+
+from trimtab.errors import IllegalTransition, JobInFlight, JobNotFound, LeaseLost
+from trimtab.jobs import IN_FLIGHT, AdaptationJob, JobStatus, Lease, require_transition
+from trimtab.ledger.clock import db_now, now
+from trimtab.ledger.events import record_event
+from trimtab.ledger.models import get_model
+from trimtab.ledger.schema import jobs
+
+
+def open_job(
+    tx: Connection,
+    model: str,
+    *,
+    cause: Mapping[str, Any],
+    domain: str,
+    window_from_seq: int,
+    status: JobStatus = JobStatus.QUEUED,
+    missing: Mapping[str, int] | None = None,
+    deadline_at: float | None = None,
+) -> AdaptationJob:
+    """Open a job, queued or waiting for labels.
+
+    Raises:
+        ModelNotFound: There is no such model.
+        JobInFlight: The model has a job that has not ended.
+        IllegalTransition: A job cannot begin with this status.
+    """
+    get_model(tx, model)
+    if status not in {JobStatus.QUEUED, JobStatus.WAITING_FOR_LABELS}:
+        raise IllegalTransition(f"A job cannot begin as {status}.")
+    other = in_flight(tx, model)
+    if other is not None:
+        raise JobInFlight(f"Job {other.id} of {model!r} is {other.status}.")
+    job_id = uuid.uuid4().hex
+    row: dict[str, Any] = {
+        "id": job_id,
+        "model": model,
+        "status": status,
+        "cause": dict(cause),
+        "domain": domain,
+        "reason": "",
+    }
+    row |= {"missing": _plain(missing), "deadline_at": deadline_at, "window_from_seq": window_from_seq}
+    tx.execute(insert(jobs).values(**row, lease_token=0, attempts=0, created_at=now(tx)))
+    record_event(tx, "job_opened", model, {"job": job_id, "status": status, "cause": dict(cause)})
+    return get_job(tx, job_id)
+
+
+def claim(tx: Connection, job_id: str, owner: str, ttl_s: float) -> Lease | None:
+    """Take the lease of a job that is queued, or running with an expired lease; None when it is neither.
+
+    The token grows by one and makes every earlier lease void. Raises JobNotFound.
+    """
+    get_job(tx, job_id)
+    taken = {"status": JobStatus.RUNNING, "lease_owner": owner, "lease_expires_at": db_now() + ttl_s}
+    counted = {"lease_token": jobs.c.lease_token + 1, "attempts": jobs.c.attempts + 1}
+    statement = update(jobs).where(jobs.c.id == job_id, _claimable()).values(**taken, **counted)
+    token = tx.execute(statement.returning(jobs.c.lease_token)).scalar_one_or_none()
+    if token is None:
+        return None
+    tx.execute(
+        update(jobs).where(jobs.c.id == job_id, jobs.c.started_at.is_(None)).values(started_at=db_now())
+    )
+    return Lease(job_id=job_id, owner=owner, token=int(token))
+
+
+def renew(tx: Connection, lease: Lease, ttl_s: float) -> bool:
+    """Extend the lease; False when it is void. A lease that expired but was not taken over is extended."""
+    statement = update(jobs).where(*_held(lease)).values(lease_expires_at=db_now() + ttl_s)
+    return tx.execute(statement).rowcount == 1
+
+
+def check(tx: Connection, lease: Lease) -> AdaptationJob:
+    """The job, if the lease is still its newest and the job still runs; raises LeaseLost otherwise."""
+    row = tx.execute(select(jobs).where(*_held(lease))).mappings().one_or_none()
+    if row is None:
+        raise LeaseLost(_why_lost(tx, lease))
+    return _job(row)
+
+
+def set_progress(tx: Connection, lease: Lease, progress: Mapping[str, Any]) -> None:
+    """Say what the worker is doing; raises LeaseLost."""
+    _change(tx, lease, progress=dict(progress))
+
+
+def set_plan(tx: Connection, lease: Lease, plan: Mapping[str, Any]) -> None:
+    """Record what the worker decided to do; raises LeaseLost."""
+    _change(tx, lease, plan=dict(plan))
+
+
+def finish(
+    tx: Connection,
+    lease: Lease,
+    status: JobStatus,
+    *,
+    verdict: Mapping[str, Any] | None = None,
+    version: int | None = None,
+    reason: str = "",
+) -> AdaptationJob:
+    """End the job with a final status. Raises LeaseLost, IllegalTransition."""
+    if not status.final:
+        raise IllegalTransition(f"A job does not end as {status}.")
+    outcome = {"verdict": _plain(verdict), "version": version, "reason": reason}
+    _change(tx, lease, status=status, finished_at=db_now(), **_NO_LEASE, **outcome)
+    return _ended(tx, lease.job_id, lease.owner)
+
+
+def release(
+    tx: Connection, lease: Lease, status: JobStatus = JobStatus.QUEUED, *, reason: str = ""
+) -> AdaptationJob:
+    """Give the lease up: the job is queued or waits for labels. Raises LeaseLost, IllegalTransition."""
+    if status not in {JobStatus.QUEUED, JobStatus.WAITING_FOR_LABELS}:
+        raise IllegalTransition(f"A job that is released cannot be {status}.")
+    _change(tx, lease, status=status, reason=reason, **_NO_LEASE)
+    return get_job(tx, lease.job_id)
+
+
+def set_waiting(
+    tx: Connection,
+    lease: Lease,
+    *,
+    missing: Mapping[str, int],
+    deadline_at: float | None = None,
+    reason: str = "",
+) -> AdaptationJob:
+    """Give the lease up because labels are missing. Raises LeaseLost."""
+    _change(tx, lease, missing=dict(missing), deadline_at=deadline_at)
+    return release(tx, lease, JobStatus.WAITING_FOR_LABELS, reason=reason)
+
+
+def update_missing(tx: Connection, job_id: str, missing: Mapping[str, int]) -> AdaptationJob:
+    """Say anew which labels a waiting job lacks. Raises JobNotFound, IllegalTransition when it does not wait."""
+    job = get_job(tx, job_id)
+    if job.status is not JobStatus.WAITING_FOR_LABELS:
+        raise IllegalTransition(f"Job {job_id} is {job.status}, it does not wait for labels.")
+    tx.execute(update(jobs).where(jobs.c.id == job_id).values(missing=dict(missing)))
+    return get_job(tx, job_id)
+
+
+def requeue_waiting(tx: Connection, job_id: str) -> AdaptationJob:
+    """Queue a job that waited for labels. Raises JobNotFound, IllegalTransition."""
+    _require(tx, job_id, JobStatus.WAITING_FOR_LABELS, JobStatus.QUEUED)
+    tx.execute(update(jobs).where(jobs.c.id == job_id).values(status=JobStatus.QUEUED, missing=None))
+    return get_job(tx, job_id)
+
+
+def end_waiting(
+    tx: Connection,
+    job_id: str,
+    status: JobStatus = JobStatus.TIMED_OUT,
+    *,
+    reason: str,
+    actor: str = "monitor",
+) -> AdaptationJob:
+    """End a job whose labels did not come; `missing` stays readable. Raises JobNotFound, IllegalTransition."""
+    if not status.final:
+        raise IllegalTransition(f"A job does not end as {status}.")
+    _require(tx, job_id, JobStatus.WAITING_FOR_LABELS, status)
+    tx.execute(
+        update(jobs).where(jobs.c.id == job_id).values(status=status, reason=reason, finished_at=db_now())
+    )
+    return _ended(tx, job_id, actor)
+
+
+def cancel(tx: Connection, job_id: str, *, actor: str = "operator", reason: str = "") -> AdaptationJob:
+    """Cancel a job that has not ended; its lease is void from now on. One that has ended is returned as it is.
+
+    Raises JobNotFound.
+    """
+    job = get_job(tx, job_id)
+    if job.status.final:
+        return job
+    values = {
+        "status": JobStatus.CANCELLED,
+        "reason": reason or f"cancelled by {actor}",
+        "finished_at": db_now(),
+    }
+    tx.execute(update(jobs).where(jobs.c.id == job_id).values(**values, **_NO_LEASE))
+    return _ended(tx, job_id, actor)
+
+
+def get_job(tx: Connection, job_id: str) -> AdaptationJob:
+    """The job; raises JobNotFound."""
+    row = tx.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
+    if row is None:
+        raise JobNotFound(f"There is no job {job_id}.")
+    return _job(row)
+
+
+def list_jobs(
+    tx: Connection, model: str | None = None, status: JobStatus | None = None, limit: int = 50
+) -> list[AdaptationJob]:
+    """The newest jobs first."""
+    query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(limit)
+    if model is not None:
+        query = query.where(jobs.c.model == model)
+    if status is not None:
+        query = query.where(jobs.c.status == status)
+    return [_job(row) for row in tx.execute(query).mappings()]
+
+
+def claimable_jobs(tx: Connection) -> list[AdaptationJob]:
+    """Jobs that a worker may claim now (queued, or running with an expired lease), oldest first: to be nudged again."""
+    rows = tx.execute(select(jobs).where(_claimable()).order_by(jobs.c.created_at)).mappings()
+    return [_job(row) for row in rows]
+
+
+def in_flight(tx: Connection, model: str) -> AdaptationJob | None:
+    """The model's one job that has not ended, if there is one."""
+    query = select(jobs).where(jobs.c.model == model, jobs.c.status.in_(sorted(IN_FLIGHT)))
+    row = tx.execute(query).mappings().one_or_none()
+    return None if row is None else _job(row)
+
+
+_NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
+
+
+def _claimable() -> ColumnElement[bool]:
+    expired = (jobs.c.status == JobStatus.RUNNING) & (jobs.c.lease_expires_at < db_now())
+    return or_(jobs.c.status == JobStatus.QUEUED, expired)
+
+
+def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
+    return (
+        jobs.c.id == lease.job_id,
+        jobs.c.status == JobStatus.RUNNING,
+        jobs.c.lease_owner == lease.owner,
+        jobs.c.lease_token == lease.token,
+    )
+
+
+def _change(tx: Connection, lease: Lease, **values: Any) -> None:
+    if tx.execute(update(jobs).where(*_held(lease)).values(**values)).rowcount != 1:
+        raise LeaseLost(_why_lost(tx, lease))
+
+
+def _why_lost(tx: Connection, lease: Lease) -> str:
+    job = get_job(tx, lease.job_id)
+    return f"Job {job.id} is {job.status} with token {job.lease_token}; this lease has token {lease.token}."
+
+
+def _require(tx: Connection, job_id: str, before: JobStatus, after: JobStatus) -> None:
+    job = get_job(tx, job_id)
+    if job.status is not before:
+        raise IllegalTransition(f"Job {job_id} is {job.status}, not {before}.")
+    require_transition(before, after)
+
+
+def _ended(tx: Connection, job_id: str, actor: str) -> AdaptationJob:
+    job = get_job(tx, job_id)
+    detail = {"job": job.id, "status": job.status, "version": job.version, "reason": job.reason}
+    record_event(tx, "job_finished", job.model, detail, actor)
+    return job
+
+
+def _plain(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if value is None else dict(value)
+
+
+def _job(row: RowMapping) -> AdaptationJob:
+    return AdaptationJob(**{**row, "status": JobStatus(row["status"])})
