@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+import redis
+
+from service.valkey import ValkeyServer, start_valkey
 
 # Before anything imports numpy or torch: several thread pools on two cores only fight each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +33,25 @@ def tiny_base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fixtures.tiny_base import build_tiny_base
 
     return build_tiny_base(tmp_path_factory.mktemp("tiny-base"))
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """A real Valkey for the whole session; a test that stops or kills one starts its own."""
+    directory = tmp_path_factory.mktemp("valkey")
+    with TemporaryDirectory(prefix="tt-") as short:
+        server = start_valkey(Path(short) / "valkey.sock", data=directory, log=directory / "valkey.log")
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def redis_client(valkey: ValkeyServer) -> Iterator[redis.Redis]:
+    """A client of the session's Valkey, emptied before the test."""
+    client = redis.Redis.from_url(valkey.url)
+    client.flushall()
+    yield client
+    client.close()
 
 
 @pytest.hookimpl(wrapper=True)

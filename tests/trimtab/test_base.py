@@ -1,0 +1,59 @@
+"""Loading a base: by directory, content-addressed, and a clear word when it cannot be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from fixtures.tiny_base import build_tiny_base
+
+from trimtab.base import load_base, mean_pool
+from trimtab.errors import BaseModelMissing
+
+
+def test_equal_content_has_equal_digests_wherever_it_lies(tiny_base_dir: Path, tmp_path: Path) -> None:
+    here, there = load_base(str(tiny_base_dir), "cpu"), tmp_path / "copy"
+    shutil.copytree(tiny_base_dir, there)
+    copied = load_base(str(there), "cpu")
+    assert (copied.digest, copied.tokenizer_digest) == (here.digest, here.tokenizer_digest)
+    other = load_base(str(build_tiny_base(tmp_path / "other", seed=5)), "cpu")
+    assert other.digest != here.digest
+    assert other.tokenizer_digest == here.tokenizer_digest
+
+
+def test_the_base_is_frozen_and_in_fp32(tiny_base_dir: Path) -> None:
+    base = load_base(str(tiny_base_dir), "cpu")
+    assert not base.encoder.training
+    assert all(p.dtype == torch.float32 and not p.requires_grad for p in base.encoder.parameters())
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "./nowhere", "a/b/c"])
+def test_a_missing_directory_is_named(name: str) -> None:
+    with pytest.raises(BaseModelMissing, match=f"{name}: there is no such directory"):
+        load_base(name, "cpu")
+
+
+def test_an_unreachable_hub_id_is_named() -> None:
+    with pytest.raises(BaseModelMissing, match="base model someone/some-model"):
+        load_base("someone/some-model", "cpu")
+
+
+def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BaseModelMissing, match=str(tmp_path)):
+        load_base(str(tmp_path), "cpu")
+
+
+def test_pickled_weights_are_refused(tiny_base_dir: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "pickled"
+    shutil.copytree(tiny_base_dir, directory)
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+    with pytest.raises(BaseModelMissing, match="safetensors"):
+        load_base(str(directory), "cpu")
+
+
+def test_mean_pool_ignores_padding() -> None:
+    hidden = torch.tensor([[[1.0], [3.0], [100.0]], [[2.0], [5.0], [5.0]]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    assert mean_pool(hidden, mask).tolist() == [[2.0], [4.0]]
