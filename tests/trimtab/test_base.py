@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures.tiny_base import build_tiny_base
 
+from tests.fixtures.tiny_base import build_tiny_base
 from trimtab.base import load_base, mean_pool
 from trimtab.errors import BaseModelMissing
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fixtures.tiny_base import build_tiny_base
-from fixtures.versions import make_version
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import PeftModel
 from safetensors.torch import load, save
 
+from tests.fixtures.tiny_base import build_tiny_base
+from tests.fixtures.versions import make_version
 from trimtab.adapter import (
     CONFIG,
     HEAD,

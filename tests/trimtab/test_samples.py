@@ -13,7 +13,8 @@ from trimtab.samples import GROUP, STREAM, Sample, SampleBlock, SampleStream
 
 SAMPLE = Sample(
     prediction_id="r:0", model="toy", version=2, generation=5, text="so good \u00fc \U0001f600",
-    label="positive", score=0.75, domain=None, group="g", client="anonymous", observed_at=12.5, features=(0.5, -1.25, 3.0),
+    label="positive", score=0.75, domain=None, group="g",
+    client="anonymous", observed_at=12.5, features=(0.5, -1.25, 3.0),
 )  # fmt: skip
 
 
@@ -60,7 +61,7 @@ def test_another_consumer_takes_over_what_a_dead_one_left(redis_client: redis.Re
 def test_entries_that_are_no_blocks_are_skipped_for_good(redis_client: redis.Redis) -> None:
     stream = SampleStream(redis_client)
     for fields in ({"block": "not json"}, {"other": "x"}, {"block": "{}"}):
-        redis_client.xadd(STREAM, fields)
+        redis_client.xadd(STREAM, dict(fields.items()))
     stream.publish(block_of("good"))
     assert [block.block_id for _, block in stream.read("m1", block_ms=10)] == ["good"]
     assert redis_client.xpending(STREAM, GROUP)["pending"] == 1
