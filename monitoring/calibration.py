@@ -103,7 +103,8 @@ def thin(rows: Floats) -> Floats:
     """At most `MAX_ROWS` rows, evenly spaced."""
     if len(rows) <= MAX_ROWS:
         return rows
-    return rows[np.linspace(0, len(rows) - 1, MAX_ROWS).astype(int)]
+    kept: Floats = rows[np.linspace(0, len(rows) - 1, MAX_ROWS).astype(int)]
+    return kept
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from monitoring.ks import CdfAt, Doubles, Floats, SortedReference, cdf_at, energy, ks_from_cdf, sort_columns, sort_reference
+from monitoring.ks import (
+    CdfAt,
+    Doubles,
+    Floats,
+    SortedReference,
+    cdf_at,
+    energy,
+    ks_from_cdf,
+    sort_columns,
+    sort_reference,
+)
 
 BINS = 64  # quantile bins a feature: 0 <= D - binned D <= 1/64, measured at most 0.0074 on text features
 MIXTURE = "mixture"
@@ -23,12 +33,14 @@ class KnownDomains:
 
     Attributes:
         names: Domain names, sorted.
+        rows: The (n, d) rows of each domain, in the order of `names`.
         references: One sorted reference a domain, in the order of `names`.
         edges: Right bin edges, shape (d, BINS): quantiles of all domains together, equal weight each.
         binned: Distribution of each domain at the edges, shape (domains, d * BINS).
     """
 
     names: tuple[str, ...]
+    rows: tuple[Floats, ...]
     references: tuple[SortedReference, ...]
     edges: Floats
     binned: Doubles
@@ -71,7 +83,7 @@ def know_domains(rows: Mapping[str, Floats]) -> KnownDomains:
         raise ValueError("references need the same features in every domain, and at least one domain")
     edges = _pooled_quantiles(references)
     binned = np.stack([_binned_cdf(reference.values, edges) for reference in references])
-    return KnownDomains(names, references, edges, binned)
+    return KnownDomains(names, tuple(rows[name] for name in names), references, edges, binned)
 
 
 def distances(known: KnownDomains, window: Floats) -> tuple[Distance, ...]:
@@ -100,7 +112,9 @@ def mixture_weights(known: KnownDomains, points: Floats) -> Doubles:
 
 def _pooled_quantiles(references: tuple[SortedReference, ...]) -> Floats:
     levels = np.arange(1, BINS + 1) / BINS
-    per_domain = [np.quantile(reference.values, levels, axis=1, method="higher").T for reference in references]
+    per_domain = [
+        np.quantile(reference.values, levels, axis=1, method="higher").T for reference in references
+    ]
     pooled = np.sort(np.concatenate(per_domain, axis=1), axis=1)
     return np.ascontiguousarray(pooled[:, len(references) - 1 :: len(references)])
 

@@ -128,6 +128,11 @@ class DriftReport:
     explanation: str = ""
     job_id: str | None = None
 
+    @property
+    def ratio(self) -> float:
+        """Largest statistic over threshold of all arms; 0 without arms."""
+        return max((arm.ratio for arm in self.arms), default=0.0)
+
     def to_json(self) -> str:
         """JSON object with the attributes' names."""
         return json.dumps(asdict(self))

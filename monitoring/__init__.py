@@ -1,0 +1,1 @@
+"""Drift statistics and the monitor process."""

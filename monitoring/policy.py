@@ -1,0 +1,211 @@
+"""When to act: pure functions from the monitor's state and a report to the next state and perhaps a job.
+
+An alarm is confirmed by `confirm_checks` actionable checks in a row and lasts until every statistic is below
+`RESOLVED_BELOW` of its threshold. A confirmed alarm opens a job unless something stands against it (`why_not`): one
+job in flight at most, a cooldown after each, and after `max_failures` adaptations in a row that did not help a human
+must look. `act_on = "harmful"` acts on any drift for now: harm cannot be told from drift yet, and a missed harm costs
+more than a job too many.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+from trimtab.drift import DriftReport, DriftState, MonitorState
+from trimtab.jobs import AdaptationJob, JobStatus
+from trimtab.settings import DriftSettings, PolicySettings
+
+RESOLVED_BELOW = 0.7  # of the threshold: an alarm does not flicker around it
+ACKNOWLEDGED_GROWTH = 1.25  # an acknowledged drift is quiet until its ratio grows by this factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The numbers behind a decision; see `DriftSettings` and `PolicySettings`."""
+
+    act_on: Literal["any", "harmful", "none"] = "any"
+    confirm_checks: int = 2
+    cooldown_s: float = 1800.0
+    max_failures: int = 2
+
+    @classmethod
+    def of(cls, drift: DriftSettings, policy: PolicySettings) -> Self:
+        """The rules that the settings state."""
+        return cls(
+            act_on=drift.act_on,
+            confirm_checks=drift.confirm_checks,
+            cooldown_s=policy.cooldown_s,
+            max_failures=policy.max_failures,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What follows from a report.
+
+    Attributes:
+        state: The monitor's state after it.
+        reason: One line for people: why a job is opened, or why not.
+        job_from_seq: Open a job whose window begins at this sample; None: open none.
+        raised: The alarm was confirmed by this very report.
+    """
+
+    state: MonitorState
+    reason: str
+    job_from_seq: int | None = None
+    raised: bool = False
+
+
+@dataclass(frozen=True)
+class Hindrance:
+    """Why no job is opened, and the state that says so."""
+
+    state: DriftState
+    reason: str
+
+
+def decide(
+    state: MonitorState, report: DriftReport, *, now: float, in_flight: AdaptationJob | None, rules: Rules
+) -> Decision:
+    """The next state, and whether a job is opened.
+
+    Args:
+        state: After the check before.
+        report: Of this check; its `state` is not read.
+        now: Epoch seconds.
+        in_flight: The model's job that has not ended.
+        rules: See `Rules`.
+    """
+    followed = _follow_alarm(state, report, rules)
+    raised = followed.in_alarm and not state.in_alarm
+    job_from_seq = None
+    if not followed.in_alarm:
+        outcome = _quiet(report, in_flight)
+    elif hindrance := why_not(followed, now=now, in_flight=in_flight, rules=rules):
+        outcome = hindrance
+    else:
+        job_from_seq = followed.change_from_seq
+        outcome = Hindrance(
+            DriftState.ADAPTING, f"Drift confirmed by {followed.consecutive} checks: job opened."
+        )
+    entered = enter(followed, outcome.state, now=now, detail=outcome.reason)
+    return Decision(state=entered, reason=outcome.reason, job_from_seq=job_from_seq, raised=raised)
+
+
+def why_not(
+    state: MonitorState, *, now: float, in_flight: AdaptationJob | None, rules: Rules
+) -> Hindrance | None:
+    """What stands against opening a job now; None when nothing does. Also asked before an alert opens one."""
+    if in_flight is not None:
+        return Hindrance(DriftState.ADAPTING, f"Job {in_flight.id} is {in_flight.status}.")
+    if rules.act_on == "none":
+        return Hindrance(DriftState.DRIFTING, "Observing only (drift.act_on = none).")
+    if _acknowledged(state):
+        return Hindrance(DriftState.ACKNOWLEDGED, "An operator accepted a drift of this size.")
+    if state.unhelpful >= rules.max_failures:
+        reason = f"{state.unhelpful} adaptations in a row did not help: an operator must look."
+        return Hindrance(DriftState.NEEDS_HUMAN, reason)
+    if now < state.cooldown_until:
+        reason = f"The last adaptation is too recent: {state.cooldown_until - now:.0f} s of cooldown left."
+        return Hindrance(DriftState.COOLDOWN, reason)
+    return None
+
+
+def after_job(state: MonitorState, job: AdaptationJob, *, now: float, rules: Rules) -> MonitorState:
+    """The state once an ended job is taken into account; a job is taken once.
+
+    Promoted counts as help (a rollback later takes that back), a cancelled job counts as nothing, any other end as
+    no help. Each is followed by the cooldown.
+    """
+    if job.id == state.last_job_id or not job.status.final:
+        return state
+    unhelpful = {JobStatus.PROMOTED: 0, JobStatus.CANCELLED: state.unhelpful}.get(
+        job.status, state.unhelpful + 1
+    )
+    ended_at = now if job.finished_at is None else job.finished_at
+    return replace(
+        state,
+        last_job_id=job.id,
+        unhelpful=unhelpful,
+        cooldown_until=max(state.cooldown_until, ended_at + rules.cooldown_s),
+    )
+
+
+def after_champion_change(
+    state: MonitorState, *, version: int, last_seq: int, rolled_back: bool, now: float, rules: Rules
+) -> MonitorState:
+    """The state once another version serves: a new window, a new reference, no alarm.
+
+    Args:
+        version: The new champion.
+        last_seq: Newest sample now; the new window begins after it.
+        rolled_back: The old champion was rolled back or quarantined: the adaptation did not help.
+    """
+    cooldown_until = now + rules.cooldown_s if rolled_back else state.cooldown_until
+    fresh = replace(
+        state,
+        version=version,
+        after_seq=last_seq,
+        checked_seq=last_seq,
+        consecutive=0,
+        change_from_seq=None,
+        in_alarm=False,
+        acknowledged_ratio=None,
+        unhelpful=state.unhelpful + 1 if rolled_back else 0,
+        cooldown_until=cooldown_until,
+        arms=(),
+        kind=None,
+        severity=0,
+        reference_domains=(),
+    )
+    return enter(fresh, DriftState.COLLECTING, now=now, detail=f"Version {version} serves since now.")
+
+
+def enter(state: MonitorState, entered: DriftState, *, now: float, detail: str) -> MonitorState:
+    """The same state under another name; `since` moves only when the name changes."""
+    since = state.since if entered is state.state else now
+    return replace(state, state=entered, since=since, detail=detail)
+
+
+def _follow_alarm(state: MonitorState, report: DriftReport, rules: Rules) -> MonitorState:
+    consecutive = state.consecutive + 1 if report.actionable else 0
+    confirmed = consecutive >= rules.confirm_checks
+    lasting = state.in_alarm and report.ratio >= RESOLVED_BELOW
+    in_alarm = confirmed or lasting
+    # The start of a confirmed drift is kept: later windows lie wholly behind it and cannot see it any more.
+    change_from_seq = state.change_from_seq if lasting else report.change_from_seq
+    return replace(
+        state,
+        consecutive=consecutive,
+        in_alarm=in_alarm,
+        change_from_seq=change_from_seq if in_alarm or report.alarm else None,
+        alarms_total=state.alarms_total + (in_alarm and not state.in_alarm),
+        acknowledged_ratio=state.acknowledged_ratio if in_alarm else None,
+        arms=report.arms,
+        kind=report.kind,
+        severity=report.severity,
+    )
+
+
+def _quiet(report: DriftReport, in_flight: AdaptationJob | None) -> Hindrance:
+    if in_flight is not None:
+        return Hindrance(DriftState.ADAPTING, f"Job {in_flight.id} is {in_flight.status}.")
+    if report.actionable:
+        return Hindrance(DriftState.SUSPECT, "Above the threshold; waiting for the next check to confirm.")
+    if report.alarm:
+        return Hindrance(
+            DriftState.SUSPECT, f"Above the threshold, but too small to act on (D {report.max_ks:.3f})."
+        )
+    if not report.calibrated:
+        return Hindrance(DriftState.CALIBRATING, DriftState.CALIBRATING.meaning)
+    if len([share for share in report.mixture.values() if share > 0]) > 1:
+        return Hindrance(DriftState.KNOWN, f"A mixture of known domains: {_shares(report)}.")
+    return Hindrance(DriftState.OK, f"Looks like {report.nearest}.")
+
+
+def _acknowledged(state: MonitorState) -> bool:
+    ratio = max((arm.ratio for arm in state.arms), default=0.0)
+    return state.acknowledged_ratio is not None and ratio <= ACKNOWLEDGED_GROWTH * state.acknowledged_ratio
+
+
+def _shares(report: DriftReport) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in report.mixture.items() if share > 0)
