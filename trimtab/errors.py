@@ -139,6 +139,9 @@ class SelfTestFailed(AdapterRefused):
 class Unavailable(TrimtabError):
     """Not available now: try again later."""
 
+    # When a caller may try again, seconds; whoever raises it may know better.
+    retry_after_s: float = 1.0
+
 
 class NotReady(Unavailable):
     """The model is not loaded yet."""

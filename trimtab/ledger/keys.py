@@ -57,6 +57,16 @@ def list_keys(tx: Connection) -> list[ApiKey]:
     return [_key(row) for row in tx.execute(select(*_COLUMNS).order_by(api_keys.c.name)).mappings()]
 
 
+def live_keys(tx: Connection) -> dict[bytes, ApiKey]:
+    """Every key that is not revoked, by the sha256 digest of its text: for callers that check keys in memory."""
+    query = select(api_keys).where(api_keys.c.revoked_at.is_(None))
+    rows = tx.execute(query).mappings().all()
+    return {
+        bytes(row["digest"]): _key({name: row[name] for name in row if name != "digest"})  # type: ignore[arg-type]
+        for row in rows
+    }
+
+
 def revoke_key(tx: Connection, name: str) -> None:
     """Make a key worthless from now on; again is no change. Raises NotFound."""
     if tx.execute(select(api_keys.c.name).where(api_keys.c.name == name)).one_or_none() is None:

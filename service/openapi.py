@@ -1,0 +1,44 @@
+"""What OpenAPI says beyond what the routes declare: the shape of problems, and the keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service.auth import needed_role
+from service.problems import Problem
+from service.schemas import Feedback
+
+_SCHEMES = {
+    "key": {"type": "http", "scheme": "bearer", "description": "an API key"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+_REF = "#/components/schemas/{model}"
+
+
+def describe(app: FastAPI) -> None:
+    """Replaces the app's OpenAPI by one with problems, security schemes and the role of every operation."""
+    app.openapi = lambda: _schema(app)  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _schema(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        components = schema.setdefault("components", {})
+        components["securitySchemes"] = _SCHEMES
+        for shape in (Problem, Feedback):
+            components.setdefault("schemas", {})[shape.__name__] = shape.model_json_schema(ref_template=_REF)
+        for path, operations in schema["paths"].items():
+            for method, operation in operations.items():
+                _secure(operation, method.upper(), path)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _secure(operation: dict[str, Any], method: str, path: str) -> None:
+    role = needed_role(method, path)
+    operation["security"] = [] if role is None else [{"key": []}, {"header": []}]
+    if role is not None:
+        operation["x-trimtab-role"] = role

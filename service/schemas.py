@@ -1,0 +1,344 @@
+"""Shapes of requests and answers. Requests of operators refuse unknown members; those of clients ignore them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+# Names that become keys of tables and labels of metrics: short, printable, no control characters.
+Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Alias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Version = Annotated[int, Field(ge=1, lt=2**31)] | Alias
+
+
+def _as_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, AfterValidator(_as_utc)]
+
+
+class _Order(BaseModel):
+    """What an operator sends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Item(BaseModel):
+    """One text with what the client knows of it."""
+
+    text: Text
+    id: Identifier | None = Field(None, description="the client's own id; it comes back as `item_id`")
+    domain: Name | None = None
+    group: Name | None = Field(
+        None, description="what belongs together (a review, an article) and is never split"
+    )
+
+
+class Parameters(BaseModel):
+    """How to answer."""
+
+    top_k: int | None = Field(None, ge=1, description="only this many scores; implies scores")
+    include: list[Literal["scores", "embedding"]] = Field(default_factory=list, alias="return")
+    truncate: bool = Field(True, description="cut a text that is too long; else it is refused")
+    timeout_ms: int | None = Field(None, ge=1, description="a shorter deadline than the configured one")
+    sample: bool = Field(
+        True, description="false: a probe or comparison, no traffic; the monitor does not see it"
+    )
+
+
+class PredictRequest(BaseModel):
+    """Texts to classify."""
+
+    model: Name | None = Field(None, description="may be left out where there is one model only")
+    inputs: Text | Item | list[Text | Item]
+    version: Version | None = Field(
+        None, description="a loaded version's number or alias; default the champion"
+    )
+    parameters: Parameters = Parameters()
+
+    def items(self) -> list[Item]:
+        """The inputs, as items."""
+        inputs = self.inputs if isinstance(self.inputs, list) else [self.inputs]
+        return [Item(text=each) if isinstance(each, str) else each for each in inputs]
+
+
+class PredictedItem(BaseModel):
+    """The answer to one item."""
+
+    id: str = Field(description="names the prediction in feedback")
+    label: str
+    score: float
+    scores: dict[str, float] | None = None
+    embedding: list[float] | None = None
+    item_id: str | None = None
+
+
+class PredictAnswer(BaseModel):
+    """The answer to a request: every item by the same version."""
+
+    id: str
+    model: str
+    model_version: int
+    adapter_digest: str
+    generation: int
+    predictions: list[PredictedItem]
+
+
+class Feedback(BaseModel):
+    """A true label of a prediction."""
+
+    prediction_id: Identifier
+    label: Name
+    annotator: Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    observed_at: Moment | None = Field(None, description="epoch seconds or ISO 8601; default now")
+
+
+class RejectedFeedback(BaseModel):
+    """An item that was not taken."""
+
+    index: int
+    reason: str
+
+
+class FeedbackAnswer(BaseModel):
+    """What became of the items: accepted + duplicates + rejected = all; accepted = joined + pending."""
+
+    accepted: int
+    joined: int
+    pending: int
+    duplicates: int
+    rejected: list[RejectedFeedback]
+
+
+class ModelInfo(BaseModel):
+    """One model as this replica serves it."""
+
+    name: str
+    labels: list[str]
+    champion: int
+    previous: int | None = None
+    challenger: int | None = None
+    baseline: int | None = None
+    versions: list[int] = Field(description="loaded versions: each can be asked for by its number")
+    generation: int
+    base: str
+
+
+class ModelList(BaseModel):
+    """Every model that this replica serves."""
+
+    models: list[ModelInfo]
+
+
+class Arm(BaseModel):
+    """A statistic with its calibrated threshold."""
+
+    name: str
+    statistic: float
+    threshold: float
+
+
+class DriftReference(BaseModel):
+    """What traffic is compared with."""
+
+    version: int
+    domains: list[str]
+
+
+class DriftStatus(BaseModel):
+    """Where a model stands with its inputs."""
+
+    model: str
+    state: str
+    kind: str | None = None
+    severity: int
+    since: float
+    events_seen: int
+    alarms_total: int
+    arms: list[Arm]
+    reference: DriftReference
+    detail: str
+
+
+class ReportList(BaseModel):
+    """Drift reports, newest first."""
+
+    reports: list[dict[str, Any]]
+
+
+class AliasOrder(_Order):
+    """Where an alias shall point."""
+
+    version: int = Field(ge=1, lt=2**31)
+    reason: str = Field("", max_length=500)
+    force: bool = Field(False, description="also to a version that was rejected or quarantined")
+
+
+class RollbackOrder(_Order):
+    """Step back from the champion."""
+
+    to: int | None = Field(None, ge=1, lt=2**31, description="default the previous champion")
+    reason: str = Field("", max_length=500)
+
+
+class AdaptOrder(_Order):
+    """Adapt now."""
+
+    reason: str = Field("", max_length=500)
+    domain: Name | None = Field(
+        None, description="the new domain's name; default what most of the window names"
+    )
+    from_seq: int | None = Field(None, ge=0, lt=2**63, description="first sample of the window")
+
+
+class Generation(BaseModel):
+    """What is served now, by the ledger."""
+
+    model: str
+    generation: int
+    aliases: dict[str, int]
+
+
+class VersionInfo(BaseModel):
+    """One version and why it exists."""
+
+    model: str
+    version: int
+    state: str
+    reason: str
+    digest: str | None
+    parent: int | None
+    job_id: str | None
+    created_at: float
+    aliases: list[str]
+    gate: dict[str, Any] | None = None
+    manifest: dict[str, Any] | None = None
+
+
+class VersionList(BaseModel):
+    """Every version of a model."""
+
+    model: str
+    generation: int
+    aliases: dict[str, int]
+    versions: list[VersionInfo]
+
+
+class JobInfo(BaseModel):
+    """One adaptation job."""
+
+    id: str
+    model: str
+    status: str
+    meaning: str
+    cause: dict[str, Any]
+    domain: str
+    window_from_seq: int
+    missing: dict[str, int] | None = None
+    deadline_at: float | None = None
+    plan: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+    verdict: dict[str, Any] | None = None
+    version: int | None = None
+    gate: dict[str, Any] | None = None
+    reason: str
+    attempts: int
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+class JobList(BaseModel):
+    """Jobs, newest first."""
+
+    jobs: list[JobInfo]
+
+
+class ReplicaInfo(BaseModel):
+    """What a replica said last."""
+
+    replica: str
+    pid: int
+    url: str
+    serving: dict[str, Any]
+    generations: dict[str, int]
+    refused: dict[str, Any]
+    reported_at: float
+    age_s: float
+
+
+class ReplicaList(BaseModel):
+    """Every replica that reported."""
+
+    replicas: list[ReplicaInfo]
+
+
+class EventInfo(BaseModel):
+    """Something that happened."""
+
+    seq: int
+    at: float
+    kind: str
+    model: str | None
+    actor: str
+    detail: dict[str, Any]
+
+
+class EventList(BaseModel):
+    """Events, oldest first; ask again with `after` = the last `seq`."""
+
+    events: list[EventInfo]
+
+
+class Server(BaseModel):
+    """Open Inference Protocol: the server."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    live: bool
+    ready: bool
+
+
+class Ready(BaseModel):
+    """Whether every model is served."""
+
+    live: bool
+    ready: bool
+    reasons: list[str]
+
+
+class Tensor(BaseModel):
+    """Open Inference Protocol: an input or output."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """Open Inference Protocol: a model."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+class ModelReady(BaseModel):
+    """Open Inference Protocol: whether a model is served."""
+
+    name: str
+    ready: bool
+    version: str
