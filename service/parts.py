@@ -16,8 +16,6 @@ from service.valkey import start_valkey
 from trimtab.settings import RedisSettings, Settings, as_environment, runtime_dir
 
 _PROBE_S = 2.0
-# A stop of the whole machine must not wait for a training: Celery then gives the message back at once.
-_WORKER_ENVIRONMENT = {"REMAP_SIGTERM": "SIGQUIT"}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # only translated to an address to call
 
 
@@ -39,7 +37,7 @@ def embedded_parts(settings: Settings) -> list[Part]:
     environment = child_environment(resolved)
     processes = [
         _process("api", ["serve"], environment, settings.home, lambda _: api_ready(settings)),
-        _reporting("worker", environment | _WORKER_ENVIRONMENT, settings.home, run / "worker.ready"),
+        _reporting("worker", environment, settings.home, run / "worker.ready"),
         _reporting("monitor", environment, settings.home, run / "monitor.ready"),
     ]
     return processes if settings.redis.url else [_valkey(settings), *processes]

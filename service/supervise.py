@@ -29,7 +29,7 @@ READY_S = 180.0  # a first start loads torch and the base model on a busy machin
 FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 30.0
 STEADY_S = 60.0  # a part that ran this long starts again with the first backoff
-GRACE_S = {"api": 20.0, "monitor": 10.0, "worker": 10.0, "valkey": 10.0}  # and the order of stopping
+GRACE_S = {"api": 20.0, "monitor": 10.0, "worker": 20.0, "valkey": 10.0}  # and the order of stopping
 
 Say = Callable[[str, str], None]
 """Told about every event: the part's name, and what happened to it."""

@@ -1,0 +1,234 @@
+"""Commands that change something by hand: init, adapt, promote, rollback, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.entry import open_ledger, settings_of
+from service.cli.look import AsJson, Name
+from service.cli.show import console, print_json, step_progress
+
+if TYPE_CHECKING:
+    from trimtab.adapter import AdapterManifest
+    from trimtab.datafiles import Row
+    from trimtab.ledger import Ledger
+    from trimtab.ledger.versions import Version
+    from trimtab.settings import Settings
+    from workers.first import FirstVersion
+
+Reason = Annotated[str, typer.Option(help="Why; kept with the event.")]
+ACTOR = "command line"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (init, adapt, promote, rollback, verify):
+        app.command()(command)
+
+
+def init(  # noqa: PLR0917  # typer reads options from parameters
+    ctx: typer.Context,
+    name: Name,
+    base: Annotated[str, typer.Option(help="Hugging Face encoder: a directory or a hub id.")],
+    data: Annotated[Path, typer.Option(help="JSON Lines or CSV with text and label.")],
+    labels: Annotated[
+        str | None, typer.Option(help="Labels in the order of the outputs, with commas.")
+    ] = None,
+    domain: Annotated[str | None, typer.Option(help="Domain of the rows that name none.")] = None,
+    max_train: Annotated[int, typer.Option(help="Rows trained on at most.", min=16)] = 1_500,
+    skip_bad: Annotated[bool, typer.Option(help="Leave bad lines out and report them.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Else TRIMTAB_TRAINING__SEED.")] = None,
+) -> None:
+    """Train version 1 on labelled data, with gate sets, memory and drift reference; a running `up` serves it."""
+    from trimtab.datafiles import load_rows, require_classes
+
+    settings = settings_of(ctx)
+    if seed is not None:
+        settings = settings.model_copy(
+            update={"training": settings.training.model_copy(update={"seed": seed})}
+        )
+    wanted = [label.strip() for label in labels.split(",") if label.strip()] if labels else None
+    file = load_rows(data, labels=wanted, skip_bad=skip_bad)
+    for bad in file.skipped:
+        console.print(f"left out line {bad.line}: {bad.reason}", highlight=False, soft_wrap=True)
+    names = require_classes(file, wanted)
+    rows = [replace(row, domain=row.domain or domain) for row in file.rows]
+    made = _first_version(settings, name, base, rows, names, max_train)
+    _hint(settings, name)
+    console.print(_told(name, made), highlight=False, soft_wrap=True)
+
+
+def adapt(
+    ctx: typer.Context,
+    name: Name,
+    domain: Annotated[
+        str, typer.Option(help="Name of the new domain (else what most of the window names).")
+    ] = "",
+    from_seq: Annotated[
+        int | None, typer.Option(help="First sample of the window (else where it changed).", min=0)
+    ] = None,
+    reason: Reason = "by hand",
+    as_json: AsJson = False,
+) -> None:
+    """Open an adaptation job now: it trains as soon as the labels it needs are there."""
+    from service.adapting import open_adaptation, tell_workers
+    from workers.app import configure, nudge
+
+    settings = settings_of(ctx)
+    cause = {"kind": "manual", "actor": ACTOR, "reason": reason}
+    with open_ledger(settings) as ledger, ledger.begin() as tx:
+        job = open_adaptation(tx, settings, name, cause=cause, domain=domain, from_seq=from_seq)
+    configure(settings)
+    tell_workers(nudge, job)
+    if as_json:
+        print_json(job)
+    else:
+        console.print(f"{name}: job {job.id} is {job.status}.", highlight=False)
+
+
+def promote(
+    ctx: typer.Context,
+    name: Name,
+    version: Annotated[int, typer.Argument(help="The version that is to serve.", min=1)],
+    reason: Reason = "by hand",
+    force: Annotated[bool, typer.Option(help="Also a rejected or quarantined version.")] = False,
+) -> None:
+    """Make a version champion; the one before is kept as `previous`."""
+    from trimtab.ledger.versions import promote as promote_version
+
+    settings = settings_of(ctx)
+    with open_ledger(settings) as ledger, ledger.begin() as tx:
+        generation = promote_version(tx, name, version, actor=ACTOR, reason=reason, force=force)
+    _hint(settings, name)
+    console.print(f"{name}: version {version} is champion (generation {generation}).", highlight=False)
+
+
+def rollback(
+    ctx: typer.Context,
+    name: Name,
+    to: Annotated[int | None, typer.Option(help="Version to go back to (else `previous`).", min=1)] = None,
+    reason: Reason = "by hand",
+) -> None:
+    """Step back to the version before; what the model learnt since is forgotten."""
+    from trimtab.ledger.versions import rollback as roll_back
+
+    settings = settings_of(ctx)
+    with open_ledger(settings) as ledger, ledger.begin() as tx:
+        version = roll_back(tx, name, actor=ACTOR, reason=reason, to=to)
+    _hint(settings, name)
+    console.print(f"{name}: version {version} is champion again.", highlight=False)
+
+
+def verify(
+    ctx: typer.Context,
+    name: Name,
+    version: Annotated[int | None, typer.Argument(help="Else every version that has files.", min=1)] = None,
+    as_json: AsJson = False,
+    build: Annotated[
+        bool, typer.Option(help="Also merge it and run its golden self-test (loads the base).")
+    ] = False,
+) -> None:
+    """Check signature and digests of versions in the store; exit code 1 when one is refused."""
+    settings = settings_of(ctx)
+    with open_ledger(settings) as ledger:
+        found = _versions(ledger, name, version)
+    outcomes = [
+        {"version": row.n, "digest": row.digest} | _verdict(settings, row, build=build) for row in found
+    ]
+    if as_json:
+        print_json(outcomes)
+    else:
+        for outcome in outcomes:
+            console.print(
+                f"version {outcome['version']}: {outcome['verdict']}", highlight=False, soft_wrap=True
+            )
+    raise typer.Exit(0 if all(outcome["ok"] for outcome in outcomes) else 1)
+
+
+def _first_version(
+    settings: Settings, name: str, base: str, rows: Sequence[Row], labels: Sequence[str], max_train: int
+) -> FirstVersion:
+    """Prepare the home, train with a progress bar, publish."""
+    from trimtab.adapter import create_keys
+    from workers.first import create_first_version
+    from workers.workshop import open_workshop
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    if settings.signing.private_key is None:
+        create_keys(settings.private_key_path, settings.public_key_path)
+    with open_ledger(settings, create=True), open_workshop(settings) as shop, step_progress(name) as report:
+        return create_first_version(
+            shop,
+            model=name,
+            base_name=_base_name(base),
+            rows=rows,
+            labels=labels,
+            max_train=max_train,
+            report=report,
+        )
+
+
+def _base_name(base: str) -> str:
+    """A directory by its absolute path: other processes run elsewhere; a hub id as it is."""
+    return str(Path(base).resolve()) if Path(base).is_dir() else base
+
+
+def _told(name: str, made: FirstVersion) -> str:
+    counts = ", ".join(f"{n} {part}" for part, n in made.n_rows.items())
+    return f"{name}: version {made.version} serves. Rows: {counts}. Balanced accuracy on the gate part: " + (
+        f"{made.gate.balanced_accuracy:.3f} (n = {made.gate.n})" if made.gate.n else "no rows"
+    )
+
+
+def _versions(ledger: Ledger, name: str, version: int | None) -> list[Version]:
+    from trimtab.ledger.models import get_model
+    from trimtab.ledger.versions import get_version, list_versions
+
+    with ledger.read() as tx:
+        get_model(tx, name)
+        rows = list_versions(tx, name) if version is None else [get_version(tx, name, version)]
+    return [row for row in rows if row.digest is not None]
+
+
+def _verdict(settings: Settings, version: Version, *, build: bool) -> dict[str, Any]:
+    from trimtab import adapter
+    from trimtab.errors import AdapterRefused, NotFound
+    from trimtab.store import AdapterStore
+
+    assert version.digest is not None  # noqa: S101  # narrowed by the caller
+    key = adapter.load_public_key(settings.public_key_path)
+    try:
+        files = AdapterStore(settings.store_url).get(version.digest)
+        manifest = adapter.verify(files, key, version.digest)
+        checked = "signature and digests hold"
+        if build:
+            checked += f"; golden outputs within {_self_test(settings, files, manifest, version.digest):.1e}"
+    except (AdapterRefused, NotFound) as error:
+        return {"ok": False, "verdict": f"refused: {error}"}
+    return {"ok": True, "verdict": checked}
+
+
+def _self_test(settings: Settings, files: dict[str, bytes], manifest: AdapterManifest, digest: str) -> float:
+    from trimtab.base import load_base
+    from trimtab.bundle import build_bundle, self_test
+
+    base = load_base(manifest.base.name, settings.device)
+    return self_test(build_bundle(base, files, manifest=manifest, digest=digest), manifest.golden)
+
+
+def _hint(settings: Settings, name: str) -> None:
+    """Let replicas look now; without Redis they find out by polling."""
+    import redis
+
+    from service.hints import send_hint
+
+    client = redis.Redis.from_url(settings.redis_url, socket_timeout=2.0)
+    try:
+        send_hint(client, name)
+    finally:
+        client.close()
