@@ -8,6 +8,7 @@ more than a job too many.
 """
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Literal, Self
 
 from trimtab.drift import DriftReport, DriftState, MonitorState
@@ -83,7 +84,8 @@ def decide(
     elif hindrance := why_not(followed, now=now, in_flight=in_flight, rules=rules):
         outcome = hindrance
     else:
-        job_from_seq = followed.change_from_seq
+        start = followed.change_from_seq
+        job_from_seq = report.first_seq if start is None else start
         outcome = Hindrance(
             DriftState.ADAPTING, f"Drift confirmed by {followed.consecutive} checks: job opened."
         )
@@ -113,14 +115,13 @@ def why_not(
 def after_job(state: MonitorState, job: AdaptationJob, *, now: float, rules: Rules) -> MonitorState:
     """The state once an ended job is taken into account; a job is taken once.
 
-    Promoted counts as help (a rollback later takes that back), a cancelled job counts as nothing, any other end as
-    no help. Each is followed by the cooldown.
+    A cancelled job counts as nothing. A promotion counts as help when its version's watch has ended, or when the
+    next job ends and it still serves; any other end is no help. Each is followed by the cooldown.
     """
     if job.id == state.last_job_id or not job.status.final:
         return state
-    unhelpful = {JobStatus.PROMOTED: 0, JobStatus.CANCELLED: state.unhelpful}.get(
-        job.status, state.unhelpful + 1
-    )
+    before = 0 if state.watching_version else state.unhelpful
+    unhelpful = {JobStatus.PROMOTED: before, JobStatus.CANCELLED: state.unhelpful}.get(job.status, before + 1)
     ended_at = now if job.finished_at is None else job.finished_at
     return replace(
         state,
@@ -130,34 +131,64 @@ def after_job(state: MonitorState, job: AdaptationJob, *, now: float, rules: Rul
     )
 
 
-def after_champion_change(
-    state: MonitorState, *, version: int, last_seq: int, rolled_back: bool, now: float, rules: Rules
+class Change(StrEnum):
+    """How another version came to serve."""
+
+    ADAPTED = "a job promoted it"
+    OPERATED = "an operator chose it"
+    STEPPED_BACK = "the version before was rolled back or quarantined"
+
+
+def after_change(
+    state: MonitorState, change: Change, *, version: int, last_seq: int, now: float, rules: Rules
 ) -> MonitorState:
     """The state once another version serves: a new window, a new reference, no alarm.
 
     Args:
-        version: The new champion.
+        state: While the version before served.
+        change: How the new one came to serve.
+        version: The new one.
         last_seq: Newest sample now; the new window begins after it.
-        rolled_back: The old champion was rolled back or quarantined: the adaptation did not help.
+        now: Epoch seconds.
+        rules: See `Rules`.
     """
-    cooldown_until = now + rules.cooldown_s if rolled_back else state.cooldown_until
-    fresh = replace(
-        state,
+    stepped_back = change is Change.STEPPED_BACK
+    unhelpful = {
+        Change.ADAPTED: state.unhelpful,
+        Change.OPERATED: 0,
+        Change.STEPPED_BACK: state.unhelpful + 1,
+    }
+    fresh = MonitorState(
+        model=state.model,
         version=version,
+        generation=state.generation,
+        state=state.state,
+        since=state.since,
+        events_seen=state.events_seen,
+        alarms_total=state.alarms_total,
         after_seq=last_seq,
         checked_seq=last_seq,
-        consecutive=0,
-        change_from_seq=None,
-        in_alarm=False,
-        acknowledged_ratio=None,
-        unhelpful=state.unhelpful + 1 if rolled_back else 0,
-        cooldown_until=cooldown_until,
-        arms=(),
-        kind=None,
-        severity=0,
-        reference_domains=(),
+        last_job_id=state.last_job_id,
+        cooldown_until=now + rules.cooldown_s if stepped_back else state.cooldown_until,
+        unhelpful=unhelpful[change],
+        watching_version=version if change is Change.ADAPTED else 0,
     )
-    return enter(fresh, DriftState.COLLECTING, now=now, detail=f"Version {version} serves since now.")
+    return enter(fresh, DriftState.COLLECTING, now=now, detail=f"Version {version} serves: {change}.")
+
+
+def settle(state: MonitorState, *, now: float, in_flight: AdaptationJob | None, rules: Rules) -> MonitorState:
+    """The state between two checks: a job that was opened or has ended since shows at once."""
+    if in_flight is not None:
+        return enter(state, DriftState.ADAPTING, now=now, detail=f"Job {in_flight.id} is {in_flight.status}.")
+    if state.state is not DriftState.ADAPTING:
+        return state
+    if not state.in_alarm:
+        return enter(
+            state, DriftState.COLLECTING, now=now, detail="The job has ended; the next check will tell."
+        )
+    hindrance = why_not(state, now=now, in_flight=None, rules=rules)
+    reason = hindrance.reason if hindrance else "The job has ended and the drift goes on."
+    return enter(state, hindrance.state if hindrance else DriftState.DRIFTING, now=now, detail=reason)
 
 
 def enter(state: MonitorState, entered: DriftState, *, now: float, detail: str) -> MonitorState:

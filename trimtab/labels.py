@@ -1,12 +1,31 @@
-"""Which labels an adaptation still lacks: the monitor asks while a job waits, the worker before it trains."""
+"""Which labels an adaptation has and lacks: the monitor asks while a job waits, the worker before it trains."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Self
 
+from sqlalchemy import Connection
+
+from trimtab.ledger import examples, feedback
+from trimtab.ledger.feedback import LabelledRow
 from trimtab.settings import TrainingSettings
+from trimtab.splits import key_of
+
+HELD_OUT = ("gate", "selection", "reference")
+PARTS = ("train", "selection", "gate")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A distinct labelled text; `key` identifies the text itself, whatever group it belongs to."""
+
+    text: str
+    label: str
+    key: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +33,8 @@ class LabelNeeds:
     """Labelled samples since the change that an adaptation needs.
 
     Attributes:
-        train, selection, gate: Samples in each part of the split by hash.
-        per_class: Samples of each class in the training part.
+        train, selection, gate: Texts in each part of the split by hash.
+        per_class: Texts of each class in the training part.
         labels: Names of the classes.
     """
 
@@ -41,7 +60,7 @@ def missing_labels(counts: Mapping[str, Mapping[str, int]], needs: LabelNeeds) -
     """How many labels are missing by part, only what is missing; empty when all needs are met.
 
     Args:
-        counts: Labelled samples by part and class (`trimtab.ledger.feedback.label_counts`).
+        counts: Labelled texts by part and class (`usable_counts`).
         needs: What is needed.
 
     Returns:
@@ -52,3 +71,40 @@ def missing_labels(counts: Mapping[str, Mapping[str, int]], needs: LabelNeeds) -
     in_training = counts.get("train", {})
     lacking |= {f"train:{label}": needs.per_class - in_training.get(label, 0) for label in needs.labels}
     return {part: n for part, n in lacking.items() if n > 0}
+
+
+def usable_counts(tx: Connection, model: str, from_seq: int) -> dict[str, dict[str, int]]:
+    """Labelled texts since a sample that an adaptation may use, by part and class."""
+    held_out = examples.keys(tx, model, HELD_OUT)
+    remembered = examples.keys(tx, model, ("memory",))
+    rows = usable(feedback.labelled(tx, model, from_seq), held_out, remembered)
+    return {part: dict(Counter(row.label for row in each)) for part, each in rows.items()}
+
+
+def usable(
+    labelled: Sequence[LabelledRow], held_out: AbstractSet[str], remembered: AbstractSet[str]
+) -> dict[str, tuple[Labelled, ...]]:
+    """Distinct texts by part ("train", "selection", "gate"): none in two parts, none kept for another purpose.
+
+    Of several labels for one text the newest counts; a text whose occurrences fall into different parts (once with
+    and once without a group) is left out.
+
+    Args:
+        labelled: Rows in order of arrival.
+        held_out: Keys of texts that must not be trained on.
+        remembered: Keys of texts in memory, which must not be held out.
+    """
+    newest = {key_of(row.text): row for row in labelled if row.text is not None}
+    parts: dict[str, set[str]] = {}
+    for row in labelled:
+        if row.text is not None:
+            parts.setdefault(key_of(row.text), set()).add(row.part)
+    taken = {part: held_out if part == "train" else held_out | remembered for part in PARTS}
+    return {
+        part: tuple(
+            Labelled(row.text or "", row.label, key)
+            for key, row in newest.items()
+            if parts[key] == {part} and key not in used
+        )
+        for part, used in taken.items()
+    }

@@ -55,6 +55,9 @@ DRIFT_ALARMS = Counter(
     "trimtab_drift_alarms_total", "Calibrated thresholds crossed (first check of an episode)", ["model"]
 )
 DRIFT_EVENTS = Counter("trimtab_drift_events_total", "Samples that the monitor took in", ["model"])
+MONITOR_ERRORS = Counter(
+    "trimtab_monitor_errors_total", "Steps of the monitor that failed, it went on", ["step"]
+)
 MONITOR_LAG = Gauge("trimtab_drift_monitor_lag_seconds", "Age of the oldest block that is not in the ledger")
 
 FEEDBACK = Counter("trimtab_feedback_total", "Feedback items", ["outcome"])

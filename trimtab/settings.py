@@ -171,6 +171,7 @@ class MonitorSettings(_Group):
 
     tick_s: float = Field(1.0, gt=0)
     lease_s: float = Field(15.0, gt=0)
+    renudge_s: float = Field(15.0, gt=0, description="a job that nobody took is announced to the queue again")
     metrics_port: int = Field(0, ge=0, le=65535, description="0 = no metrics port")
 
 

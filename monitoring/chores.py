@@ -1,0 +1,118 @@
+"""What time brings about: labels arrive, deadlines pass, messages get lost, watches end, samples expire."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import Connection
+
+from trimtab.drift import MonitorState
+from trimtab.errors import QueueUnavailable
+from trimtab.jobs import AdaptationJob, JobStatus
+from trimtab.labels import LabelNeeds, missing_labels, usable_counts
+from trimtab.ledger import Ledger, examples, jobs, models, samples
+from trimtab.ledger.clock import now
+from trimtab.ledger.events import record_event
+from trimtab.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
+
+EXPIRE_EVERY_S = 60.0
+EXPIRE_BATCH = 5000
+FEATURES_KEPT_S = 7 * 86400.0  # where no text is kept: how long the rows without text are
+
+
+def advance_waiting_jobs(tx: Connection, training: TrainingSettings) -> list[str]:
+    """Queue the waiting jobs whose labels are there or whose deadline passed; returns their ids.
+
+    After the deadline the worker decides with what there is, so that every job ends in a recorded decision.
+    """
+    moment = now(tx)
+    return [
+        job.id
+        for job in jobs.list_jobs(tx, status=JobStatus.WAITING_FOR_LABELS)
+        if _advance(tx, job, training, moment)
+    ]
+
+
+def labels_missing(tx: Connection, model: str, from_seq: int, training: TrainingSettings) -> dict[str, int]:
+    """Labels that an adaptation with this window lacks, by part."""
+    needs = LabelNeeds.of(training, models.get_model(tx, model).labels)
+    return missing_labels(usable_counts(tx, model, from_seq), needs)
+
+
+def end_watch(tx: Connection, state: MonitorState, watch_events: int) -> MonitorState:
+    """Confirm the examples of the version on probation once it has served `watch_events` events."""
+    version = state.watching_version
+    if not version or samples.events_seen(tx, state.model, version) < watch_events:
+        return state
+    confirmed = examples.confirm_probation(tx, state.model, version)
+    record_event(tx, "watch_ended", state.model, {"version": version, "examples": confirmed}, "monitor")
+    return replace(state, watching_version=0, unhelpful=0)
+
+
+@dataclass
+class Nudger:
+    """Sends a job's id to the queue, again and again until a worker took the job.
+
+    The message may be lost (Redis was wiped or away), the job row is not.
+    """
+
+    send: Callable[[str], None]
+    again_after_s: float
+    _sent: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def nudge(self, job_id: str, token: int = 0) -> None:
+        """Send now; a queue that cannot be reached is left for the next round."""
+        self._sent[job_id, token] = time.monotonic()
+        try:
+            self.send(job_id)
+        except QueueUnavailable as error:
+            log.warning("nudge failed", extra={"job": job_id, "error": str(error)})
+
+    def nudge_claimable(self, claimable: list[AdaptationJob]) -> None:
+        """Send ids of jobs that nobody works on: at once if a worker was lost, else after a while."""
+        waiting = {(job.id, job.lease_token): job for job in claimable}
+        self._sent = {key: at for key, at in self._sent.items() if key in waiting}
+        for (job_id, token), job in waiting.items():
+            lost_worker = job.status is JobStatus.RUNNING
+            sent_at = self._sent.get((job_id, token))
+            if sent_at is None and not lost_worker:
+                self._sent[job_id, token] = time.monotonic()  # whoever opened it sent the first message
+            elif sent_at is None or time.monotonic() - sent_at >= self.again_after_s:
+                self.nudge(job_id, token)
+
+
+@dataclass
+class Expiry:
+    """Deletes samples that are older than the retention, once in a while."""
+
+    ledger: Ledger
+    retention_s: float
+    _done_at: float = field(default=-EXPIRE_EVERY_S, init=False)
+
+    def expire(self) -> int:
+        """Delete what is too old, if the last time is long enough ago; returns how many samples went."""
+        if time.monotonic() - self._done_at < EXPIRE_EVERY_S:
+            return 0
+        self._done_at = time.monotonic()
+        gone = batch = EXPIRE_BATCH
+        total = 0
+        while batch == gone:
+            with self.ledger.begin() as tx:
+                gone = samples.expire(tx, self.retention_s or FEATURES_KEPT_S, limit=batch)
+            total += gone
+        return total
+
+
+def _advance(tx: Connection, job: AdaptationJob, training: TrainingSettings, moment: float) -> bool:
+    missing = labels_missing(tx, job.model, job.window_from_seq, training)
+    late = job.deadline_at is not None and moment >= job.deadline_at
+    if not missing or late:
+        jobs.requeue_waiting(tx, job.id)
+        log.info("waiting job queued", extra={"job": job.id, "missing": missing, "late": late})
+        return True
+    if missing != job.missing:
+        jobs.update_missing(tx, job.id, missing)
+    return False
