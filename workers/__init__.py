@@ -1,0 +1,1 @@
+"""Adaptation: the Celery app, the recipe, memory and gate."""

@@ -1,0 +1,217 @@
+"""Version 1 of a model, from the user's labelled rows: split, fit, references, gate sets, memory, publish."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.base import load_base
+from trimtab.datafiles import Row
+from trimtab.errors import AlreadyExists, DataError, ModelNotFound
+from trimtab.ledger import versions
+from trimtab.ledger.examples import Example, add_examples
+from trimtab.ledger.models import create_model, get_model
+from trimtab.splits import choose_part, key_of
+from workers.artefact import Candidate, Provenance, draft, library_versions, seal, with_references
+from workers.classifier import TrainableClassifier
+from workers.evaluate import Scorecard, evaluate
+from workers.fit import FitReport, Recipe, TrainingSet, fit
+from workers.material import MAX_REFERENCE
+from workers.memory import choose, priority_of
+from workers.progress import Report, silent
+from workers.workshop import Workshop
+
+# The bounds are chosen so that no text is in two parts when it comes back as traffic (trimtab.splits.LABEL_PARTS cuts
+# the same unit at 0.60 and 0.72): training here lies inside training there, selection and gate likewise.
+INIT_PARTS: Mapping[str, float] = {
+    "train": 0.40, "reference": 0.20, "selection": 0.08, "reference ": 0.05, "gate": 0.27,
+}  # fmt: skip
+SALT = "labels"
+DEFAULT_DOMAIN = "domain-1"
+MIN_PER_LABEL = 8
+
+
+@dataclass(frozen=True)
+class FirstVersion:
+    """What `create_first_version` made: number, digest, rows by part, and the scores on the gate part."""
+
+    version: int
+    digest: str
+    n_rows: Mapping[str, int]
+    gate: Scorecard
+    fitted: FitReport
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A distinct row: its text key, its part and its domain."""
+
+    row: Row
+    key: str
+    part: str
+    domain: str
+
+
+def create_first_version(
+    shop: Workshop,
+    *,
+    model: str,
+    base_name: str,
+    rows: Sequence[Row],
+    labels: Sequence[str] | None = None,
+    max_train: int = 1500,
+    epochs: int = 2,
+    report: Report = silent,
+) -> FirstVersion:
+    """Trains and publishes version 1 as champion and baseline.
+
+    Args:
+        base_name: directory or hub id of a Hugging Face encoder.
+        rows: labelled rows; each is used for one purpose only, by the hash of its group or text.
+        labels: the label names in the order of the logits; None: the labels that occur, sorted.
+        max_train: rows trained on at most; the surplus joins the drift reference.
+
+    Raises:
+        AlreadyExists: there is a model of this name.
+        DataError: fewer than two labels, or fewer than 8 training rows of one.
+        BaseModelMissing: the base cannot be loaded.
+    """
+    names = tuple(labels) if labels else tuple(sorted({row.label for row in rows}))
+    _refuse_taken(shop, model)
+    kept = split(rows, model, max_train)
+    _refuse_too_few(kept["train"], names)
+    report("loading", 0, 1)
+    base = load_base(base_name, shop.device)
+    recipe = Recipe(epochs=epochs, seed=shop.training.seed, max_tokens=shop.max_tokens)
+    network = TrainableClassifier(base, len(names), recipe.seed)
+    training_set = TrainingSet(_texts(kept["train"]), _indices(kept["train"], names))
+    fitted = fit(network, training_set, None, recipe, lambda step, of: report("training", step, of))
+
+    candidate = draft(network, model=model, version=1, labels=names, max_tokens=shop.max_tokens)
+    reference = reference_rows(kept, model)
+    candidate = with_references(candidate, _by_domain(reference), report)
+    report("evaluating", 0, 1)
+    score = evaluate(candidate.bundle, _texts(kept["gate"]), _indices(kept["gate"], names))
+    counts = {part: len(found) for part, found in kept.items()} | {"drift_reference": len(reference)}
+    provenance = Provenance(
+        trigger={"kind": "init"},
+        data={"rows": counts, "train_per_label": dict(Counter(k.row.label for k in kept["train"]))},
+        plan={"method": "lora", "situation": "init", "recipe": asdict(recipe)},
+        training=asdict(fitted) | {"libraries": library_versions()},
+        metrics={"gate": score.summary()} if score.n else {},
+    )
+    gate = {
+        "verdict": "init",
+        "reason": "the first version has no incumbent to be held against",
+        "checks": [],
+    }
+    files, manifest = seal(candidate, gate, provenance, shop.private_key)
+    digest = shop.store.put(files)
+    first_examples = examples_of(candidate, kept, reference, model, shop.memory.budget)
+    with shop.ledger.begin() as tx:
+        create_model(tx, model, names, base_name, base.digest)
+        versions.record_version(
+            tx, model, 1, digest, None, versions.VersionState.ACCEPTED, manifest=asdict(manifest), gate=gate
+        )
+        versions.promote(tx, model, 1, actor="init", reason="first version")
+        versions.set_alias(tx, model, "baseline", 1, actor="init", reason="first version")
+        add_examples(tx, first_examples)
+    return FirstVersion(1, digest, counts, score, fitted)
+
+
+def split(rows: Sequence[Row], salt: str, max_train: int) -> dict[str, list[_Kept]]:
+    """Distinct rows by part: train, selection, gate, reference. The last of several rows with one text counts."""
+    parts: dict[str, list[_Kept]] = {"train": [], "selection": [], "gate": [], "reference": []}
+    for key, row in {key_of(row.text): row for row in rows}.items():
+        part = choose_part(key_of(row.text, row.group), INIT_PARTS, SALT).strip()
+        parts[part].append(_Kept(row, key, part, row.domain or DEFAULT_DOMAIN))
+    parts["train"].sort(key=lambda kept: priority_of(kept.key, salt))
+    parts["reference"] += parts["train"][max_train:]
+    parts["train"] = parts["train"][:max_train]
+    return parts
+
+
+def reference_rows(kept: Mapping[str, Sequence[_Kept]], salt: str) -> list[_Kept]:
+    """Rows that were never trained on, at most 2,000 a domain, the smallest hashes first."""
+    groups: dict[str, list[_Kept]] = {}
+    for each in (*kept["reference"], *kept["gate"], *kept["selection"]):
+        groups.setdefault(each.domain, []).append(each)
+    return [
+        each
+        for group in groups.values()
+        for each in sorted(group, key=lambda kept: priority_of(kept.key, salt))[:MAX_REFERENCE]
+    ]
+
+
+def examples_of(
+    candidate: Candidate,
+    kept: Mapping[str, Sequence[_Kept]],
+    reference: Sequence[_Kept],
+    model: str,
+    budget: int,
+) -> list[Example]:
+    """Memory with the version's logits, gate and selection sets, reference texts: confirmed, not on probation."""
+    logits = candidate.bundle.predict(_texts(kept["train"])).logits
+    memory = [
+        replace(
+            _example(each, model, "memory"),
+            logits=tuple(map(float, z)),
+            priority=priority_of(each.key, model),
+        )
+        for each, z in zip(kept["train"], logits, strict=True)
+    ]
+    held_out = [_example(each, model, part) for part in ("gate", "selection") for each in kept[part]]
+    return [*choose(memory, budget), *held_out, *(_example(each, model, "reference") for each in reference)]
+
+
+def _example(kept: _Kept, model: str, role: str) -> Example:
+    return Example(
+        model=model, domain=kept.domain, role=role, text=kept.row.text, label=kept.row.label, key=kept.key,
+        version=1, source="init",
+    )  # fmt: skip
+
+
+def _refuse_taken(shop: Workshop, model: str) -> None:
+    with shop.ledger.read() as tx:
+        try:
+            get_model(tx, model)
+        except ModelNotFound:
+            return
+    raise AlreadyExists(f"there is already a model named {model!r}")
+
+
+def _refuse_too_few(train: Sequence[_Kept], labels: Sequence[str]) -> None:
+    if len(labels) < 2:
+        raise DataError(
+            f"a classifier needs at least two labels, the data have {len(labels)}: {', '.join(labels)}"
+        )
+    counts = Counter(kept.row.label for kept in train)
+    few = [f"{label} ({counts[label]})" for label in labels if counts[label] < MIN_PER_LABEL]
+    if few:
+        raise DataError(
+            f"too few rows to train on: {', '.join(few)}; 40 % of the rows are trained on, "
+            f"and every label needs at least {MIN_PER_LABEL} of them"
+        )
+
+
+def _by_domain(kept: Sequence[_Kept]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for each in kept:
+        groups.setdefault(each.domain, []).append(each.row.text)
+    return groups
+
+
+def _texts(kept: Sequence[_Kept]) -> tuple[str, ...]:
+    return tuple(each.row.text for each in kept)
+
+
+def _indices(kept: Sequence[_Kept], labels: Sequence[str]) -> npt.NDArray[np.int64]:
+    """(n,) label indices. Raises DataError for a label that is not among the model's."""
+    unknown = sorted({each.row.label for each in kept} - set(labels))
+    if unknown:
+        raise DataError(f"labels in the data that are not among --labels: {', '.join(unknown)}")
+    return np.array([labels.index(each.row.label) for each in kept], dtype=np.int64)

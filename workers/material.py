@@ -1,0 +1,167 @@
+"""What an adaptation may use: labelled rows of the window by part, memory, gate sets, references. One read.
+
+Parts never cross. The part of a text is a function of its key (trimtab.splits), the same for the rows that `init` got
+and for the traffic; on top of that, a text that is kept as a gate, selection or reference example is never trained
+on, and a text in memory never enters a gate set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection
+
+from trimtab.jobs import AdaptationJob
+from trimtab.ledger import examples, feedback, models, samples, versions
+from trimtab.ledger.examples import Example
+from trimtab.ledger.feedback import LabelledRow
+from trimtab.ledger.models import ModelRow
+from trimtab.ledger.samples import PredictionRow
+from trimtab.splits import key_of
+from workers.fit import ReplaySet, TrainingSet
+from workers.memory import choose
+from workers.plan import Situation
+
+MAX_REFERENCE = 2000  # reference texts of a domain
+MAX_WINDOW = 20_000  # predictions of the window that are read
+HELD_OUT = ("gate", "selection", "reference")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A distinct labelled text; `key` identifies the text itself, whatever group it belongs to."""
+
+    text: str
+    label: str
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """All that the recipe reads from the ledger."""
+
+    model: ModelRow
+    champion: int
+    domain: str
+    rows: Mapping[str, tuple[Labelled, ...]]  # by part
+    reference_texts: tuple[str, ...]  # of the window: none is trained on
+    memory: tuple[Example, ...]
+    gate_sets: Mapping[str, tuple[Example, ...]]  # by past domain
+    references: Mapping[str, tuple[Example, ...]]  # by past domain
+    n_window: int
+    n_with_text: int
+
+    @property
+    def situation(self) -> Situation:
+        return Situation(
+            n_window=self.n_window,
+            n_with_text=self.n_with_text,
+            counts={part: Counter(row.label for row in rows) for part, rows in self.rows.items()},
+            labels=self.model.labels,
+            n_memory=len(self.memory),
+            past_domains=tuple(self.gate_sets),
+        )
+
+    def index(self, label: Any) -> int:
+        """Position of a label among the model's; raises ValueError for another."""
+        return self.model.labels.index(label)
+
+    def indices(self, labels: Iterable[str | None]) -> npt.NDArray[np.int64]:
+        """(n,) label indices."""
+        return np.array([self.index(label) for label in labels], dtype=np.int64)
+
+    def training_set(self) -> TrainingSet:
+        rows = self.rows["train"]
+        return TrainingSet(tuple(row.text for row in rows), self.indices(row.label for row in rows))
+
+    def replay_set(self) -> ReplaySet:
+        """Exemplars whose logits fit the model's labels."""
+        k = len(self.model.labels)
+        kept = [example for example in self.memory if example.logits and len(example.logits) == k]
+        logits = np.array([example.logits for example in kept], dtype=np.float32).reshape(len(kept), k)
+        return ReplaySet(
+            tuple(example.text for example in kept), self.indices(example.label for example in kept), logits
+        )
+
+    def memory_digest(self) -> str:
+        """sha256 (hex) over the keys of the exemplars: equal memories, equal digest."""
+        return hashlib.sha256("\n".join(sorted(e.key for e in self.memory)).encode()).hexdigest()
+
+
+def gather(tx: Connection, job: AdaptationJob, budget: int) -> Material:
+    """Reads the material of a job in one transaction. Raises ModelNotFound."""
+    window = samples.window_rows(tx, job.model, job.window_from_seq, MAX_WINDOW)
+    held_out = examples.keys(tx, job.model, HELD_OUT)
+    remembered = examples.list_examples(tx, job.model, "memory")
+    rows = usable(
+        feedback.labelled(tx, job.model, job.window_from_seq), held_out, {e.key for e in remembered}
+    )
+    trained = {row.key for row in rows["train"]} | {example.key for example in remembered}
+    unseen = {key_of(row.text): row.text for row in window if row.text is not None}
+    unseen |= {row.key: row.text for part in ("selection", "gate") for row in rows[part]}
+    texts = [text for key, text in unseen.items() if key not in trained]
+    return Material(
+        model=models.get_model(tx, job.model),
+        champion=versions.get_aliases(tx, job.model)["champion"],
+        domain=name_domain(window, job.domain, examples.domains(tx, job.model, "gate")),
+        rows=rows,
+        reference_texts=tuple(texts[-MAX_REFERENCE:]),
+        memory=tuple(choose(remembered, budget)),
+        gate_sets=_by_domain(examples.list_examples(tx, job.model, "gate")),
+        references=_by_domain(examples.list_examples(tx, job.model, "reference")),
+        n_window=len(window),
+        n_with_text=sum(row.text is not None for row in window),
+    )
+
+
+def usable(
+    labelled: Sequence[LabelledRow], held_out: set[str], remembered: set[str]
+) -> dict[str, tuple[Labelled, ...]]:
+    """Distinct rows by part ("train", "selection", "gate"): no text in two parts, none kept for another purpose.
+
+    Of several labels for one text the newest counts; a text whose occurrences fall into different parts (once with
+    and once without a group) is left out.
+    """
+    newest = {key_of(row.text): row for row in labelled if row.text is not None}
+    parts: dict[str, set[str]] = {}
+    for row in labelled:
+        if row.text is not None:
+            parts.setdefault(key_of(row.text), set()).add(row.part)
+    taken = {"train": held_out, "selection": held_out | remembered, "gate": held_out | remembered}
+    return {
+        part: tuple(
+            Labelled(row.text or "", row.label, key)
+            for key, row in newest.items()
+            if parts[key] == {part} and key not in used
+        )
+        for part, used in taken.items()
+    }
+
+
+def name_domain(window: Sequence[PredictionRow], proposed: str, taken: Sequence[str]) -> str:
+    """What most of the window's clients call it, else the proposed name, else "domain-2" for the second domain.
+
+    Never a name in use, because two domains must not share a gate set: then it gets a number.
+    """
+    said = Counter(row.domain for row in window if row.domain)
+    number = len(taken) + 1
+    name = proposed or f"domain-{number}"
+    if 2 * sum(said.values()) > len(window):
+        name = max(sorted(said), key=lambda each: said[each])
+    unique = name
+    while unique in taken:
+        unique, number = f"{name}-{number}", number + 1
+    return unique
+
+
+def _by_domain(found: Iterable[Example]) -> dict[str, tuple[Example, ...]]:
+    groups: dict[str, list[Example]] = {}
+    for example in found:
+        groups.setdefault(example.domain, []).append(example)
+    return {domain: tuple(group) for domain, group in groups.items()}

@@ -1,0 +1,1 @@
+"""Losses: one small file each, a pure function of logits and targets."""

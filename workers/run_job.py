@@ -1,0 +1,210 @@
+"""One job in a worker: claim the lease, start the trainer, renew the lease while it runs, see to its end.
+
+The trainer is a process of its own: its memory returns at its end, and a stuck call can be killed. This function
+imports no torch and stays responsive whatever the trainer does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from trimtab import metrics
+from trimtab.errors import JobNotFound, LeaseLost, LedgerUnavailable
+from trimtab.jobs import AdaptationJob, JobStatus, Lease
+from trimtab.ledger import Ledger, jobs
+from trimtab.settings import Settings, as_environment
+
+MAX_ATTEMPTS = 3
+POLL_S = 0.25
+GRACE_S = 10.0  # for a trainer that was asked to stop
+TAIL_LINES = 8
+
+_log = logging.getLogger(__name__)
+
+
+class End(Enum):
+    """Why the watch over a trainer ended."""
+
+    EXITED = auto()
+    LEASE_LOST = auto()
+    OVERTIME = auto()
+    WORKER_STOPS = auto()
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A running trainer and the last lines that it wrote to standard error."""
+
+    process: subprocess.Popen[str]
+    tail: deque[str]
+    reader: threading.Thread
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL after a grace period."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait()
+        self.reader.join(timeout=5)
+
+
+def run_job(
+    job_id: str, settings: Settings, stopping: Callable[[], bool] = lambda: False
+) -> JobStatus | None:
+    """Runs the job unless somebody else does; returns its status afterwards, None when there was nothing to do.
+
+    Raises LedgerUnavailable: then the message is delivered again.
+    """
+    ledger = Ledger(settings.ledger_url)
+    try:
+        lease = _claim(ledger, job_id, settings.training.lease_s)
+        if lease is None:
+            return None
+        job = _conclude(ledger, lease, *_supervise(ledger, lease, settings, stopping))
+        _count(job)
+        return job.status
+    finally:
+        ledger.close()
+
+
+def _claim(ledger: Ledger, job_id: str, ttl_s: float) -> Lease | None:
+    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    try:
+        with ledger.begin() as tx:
+            lease = jobs.claim(tx, job_id, owner, ttl_s)
+            if lease is not None and jobs.get_job(tx, job_id).attempts > MAX_ATTEMPTS:
+                jobs.finish(tx, lease, JobStatus.FAILED, reason=f"given up after {MAX_ATTEMPTS} attempts")
+                return None
+    except JobNotFound:
+        _log.warning("a nudge for a job that does not exist", extra={"job": job_id})
+        return None
+    return lease
+
+
+def _supervise(
+    ledger: Ledger, lease: Lease, settings: Settings, stopping: Callable[[], bool]
+) -> tuple[End, Trainer]:
+    """Starts the trainer and watches it; whatever happens here, it does not outlive this call."""
+    metrics.JOB_RUNNING.labels(_model_of(ledger, lease)).set(1)
+    trainer = start_trainer(lease, settings)
+    try:
+        end = _watch(ledger, lease, trainer, settings, stopping)
+    finally:
+        trainer.stop()
+        metrics.JOB_RUNNING.labels(_model_of(ledger, lease)).set(0)
+    return end, trainer
+
+
+def start_trainer(lease: Lease, settings: Settings) -> Trainer:
+    """Starts `python -m workers.trainer` for this lease; its standard error is passed on and its tail kept."""
+    argv = [sys.executable, "-m", "workers.trainer", lease.job_id, str(lease.token)]
+    argv += ["--owner", lease.owner, "--parent", str(os.getpid())]
+    threads = str(settings.training.threads)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIMTAB_")}
+    environment |= as_environment(settings)
+    environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True, errors="replace"
+    )
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    reader = threading.Thread(target=_pass_on, args=(process, tail), name="trainer-stderr", daemon=True)
+    reader.start()
+    return Trainer(process, tail, reader)
+
+
+def _pass_on(process: subprocess.Popen[str], tail: deque[str]) -> None:
+    for line in process.stderr or ():
+        tail.append(line.rstrip())
+        sys.stderr.write(line)
+
+
+def _watch(
+    ledger: Ledger, lease: Lease, trainer: Trainer, settings: Settings, stopping: Callable[[], bool]
+) -> End:
+    """Waits for the trainer's end and renews the lease every third of its time."""
+    ttl_s = settings.training.lease_s
+    started = renewed = time.monotonic()
+    while True:
+        try:
+            trainer.process.wait(POLL_S)
+        except subprocess.TimeoutExpired:
+            pass
+        else:
+            return End.EXITED
+        now = time.monotonic()
+        if stopping():
+            return End.WORKER_STOPS
+        if now - started > settings.training.max_seconds:
+            return End.OVERTIME
+        if now - renewed > ttl_s / 3:
+            if not _renew(ledger, lease, ttl_s, now - renewed):
+                return End.LEASE_LOST
+            renewed = now
+
+
+def _renew(ledger: Ledger, lease: Lease, ttl_s: float, since_s: float) -> bool:
+    """Whether the lease still holds. A ledger that is away is tried again until the lease must have expired."""
+    try:
+        with ledger.begin() as tx:
+            return jobs.renew(tx, lease, ttl_s)
+    except LedgerUnavailable:
+        return since_s < ttl_s
+
+
+def _conclude(ledger: Ledger, lease: Lease, end: End, trainer: Trainer) -> AdaptationJob:
+    """The job after the trainer's end: it ended the job itself, or it is ended or given back here."""
+    with ledger.begin() as tx:
+        job = jobs.get_job(tx, lease.job_id)
+        try:
+            jobs.check(tx, lease)
+        except LeaseLost:
+            return job  # ended by the trainer, cancelled, or another worker's by now
+        if end is End.OVERTIME:
+            return jobs.finish(tx, lease, JobStatus.TIMED_OUT, reason="TRIMTAB_TRAINING__MAX_SECONDS is over")
+        if end is End.WORKER_STOPS:
+            return jobs.release(tx, lease, reason="the worker stopped")
+        died = f"the trainer ended with exit code {trainer.process.returncode}"
+        reason = "; ".join([died, *_told(trainer)])
+        if job.attempts >= MAX_ATTEMPTS:
+            return jobs.finish(tx, lease, JobStatus.FAILED, reason=f"{reason} (attempt {job.attempts})")
+        return jobs.release(tx, lease, reason=reason)
+
+
+def _told(trainer: Trainer) -> list[str]:
+    return [line for line in trainer.tail if line]
+
+
+def _model_of(ledger: Ledger, lease: Lease) -> str:
+    with ledger.read() as tx:
+        return jobs.get_job(tx, lease.job_id).model
+
+
+def _count(job: AdaptationJob) -> None:
+    """Metrics of an ended job: outcome, run time, the gate's checks, gain and forgetting."""
+    if not job.status.final:
+        return
+    metrics.JOBS.labels(job.model, job.status).inc()
+    if job.started_at is not None and job.finished_at is not None:
+        metrics.JOB_DURATION.labels(job.model).observe(job.finished_at - job.started_at)
+    for check in (job.verdict or {}).get("checks", ()):
+        kind = check["name"].partition(":")[0]
+        metrics.GATE_CHECKS.labels(job.model, kind, check["result"]).inc()
+        if kind == "gain" and check["value"] is not None:
+            metrics.ADAPTATION_GAIN.labels(job.model).set(check["value"])
+    losses = [c["value"] for c in (job.verdict or {}).get("checks", ()) if c["name"].startswith("forgetting")]
+    if losses and None not in losses:
+        metrics.FORGETTING.labels(job.model).set(max(losses))

@@ -1,0 +1,109 @@
+"""The trainer: one adaptation in a process of its own.
+
+`python -m workers.trainer JOB_ID TOKEN --owner NAME --parent PID`
+
+Started by the worker that holds the lease; ends with it (parent-death signal). Settings come from the environment.
+SIGTERM ends it in order: an open transaction is rolled back, a version is published whole or not at all.
+Exit codes: 0 the job has ended (whatever its verdict), 3 the lease is lost, 4 something is away for now, others: it
+died. After 4 and others the worker gives the job back to the queue, for a bounded number of attempts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import redis
+
+from trimtab.errors import LeaseLost, Unavailable
+from trimtab.jobs import JobStatus, Lease
+from trimtab.ledger.jobs import finish
+from trimtab.logs import set_up_logs
+from trimtab.settings import Settings, read_settings
+
+LEASE_LOST, TRY_AGAIN = 3, 4
+HINT_CHANNEL = "trimtab:generation"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Training gives way to serving on the same machine; on one of its own it costs nothing.
+NICENESS = 5
+
+_log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments, sets the process up and does the job."""
+    arguments = _parse(argv)
+    die_with_parent(arguments.parent)
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's business
+    os.nice(NICENESS)
+    settings = read_settings()
+    set_up_logs("trainer")
+    return train(settings, Lease(job_id=arguments.job_id, owner=arguments.owner, token=arguments.token))
+
+
+def train(settings: Settings, lease: Lease) -> int:
+    """Does the job of the lease; an exception ends the job as failed, with class and message as its reason."""
+    import torch
+
+    from workers.adapt import run_adaptation
+    from workers.workshop import open_workshop
+
+    torch.set_num_threads(settings.training.threads)
+    with open_workshop(settings) as shop:
+        try:
+            status = run_adaptation(shop, lease)
+        except LeaseLost as error:
+            _log.warning("lease lost: %s", error, extra={"job": lease.job_id})
+            return LEASE_LOST
+        except Unavailable as error:
+            _log.warning("not available: %s", error, extra={"job": lease.job_id})
+            return TRY_AGAIN
+        except Exception as error:  # noqa: BLE001  # whatever it is, the job must end with a reason
+            _log.exception("adaptation failed", extra={"job": lease.job_id})
+            with shop.ledger.begin() as tx:
+                finish(tx, lease, JobStatus.FAILED, reason=f"{type(error).__name__}: {error}")
+            return 0
+    _log.info("adaptation ended", extra={"job": lease.job_id, "status": status.value})
+    if status is JobStatus.PROMOTED:
+        send_hint(settings.redis_url)
+    return 0
+
+
+def send_hint(redis_url: str) -> None:
+    """Tells the API's replicas to look now; best effort, because they poll anyway."""
+    client = redis.Redis.from_url(redis_url, socket_timeout=2.0, socket_connect_timeout=2.0)
+    with suppress(redis.RedisError, OSError), client:
+        client.publish(HINT_CHANNEL, "promoted")
+
+
+def die_with_parent(parent: int | None) -> None:
+    """Asks the kernel (Linux) for SIGKILL when the parent dies, and ends at once if it is dead already."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if parent is not None and os.getppid() != parent:
+        sys.exit(1)
+
+
+def _stop(_signal: int, _frame: Any) -> None:
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workers.trainer", description=__doc__)
+    parser.add_argument("job_id")
+    parser.add_argument("token", type=int)
+    parser.add_argument("--owner", required=True, help="the lease's owner")
+    parser.add_argument("--parent", type=int, help="process id of the worker")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
