@@ -100,7 +100,9 @@ def test_every_setting_is_explained_with_its_default() -> None:
 def options_of(command: Any) -> set[str]:
     """The long options that a command shows."""
     shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
-    return {option for parameter in shown for option in parameter.opts if option.startswith("--")} - {"--help"}
+    return {option for parameter in shown for option in parameter.opts if option.startswith("--")} - {
+        "--help"
+    }
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -111,7 +113,11 @@ def test_every_command_is_explained_with_its_options(name: str) -> None:
 
 
 def test_every_metric_is_explained() -> None:
-    described = [next(iter(metric.describe())) for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
+    described = [
+        next(iter(metric.describe()))
+        for metric in vars(metrics).values()
+        if isinstance(metric, MetricWrapperBase)
+    ]
     names = {f"{metric.name}_total" if metric.type == "counter" else metric.name for metric in described}
     assert set(re.findall(r"^\| `(trimtab_\w+)`", page("docs/reference/metrics.md"), re.MULTILINE)) == names
 

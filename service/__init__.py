@@ -1,0 +1,1 @@
+"""The HTTP edge, the inference engine and the command line (composition root)."""
