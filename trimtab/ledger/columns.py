@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +12,21 @@ from numpy.typing import NDArray
 from sqlalchemy import BigInteger, Dialect, Integer, LargeBinary, Text
 from sqlalchemy.types import TypeDecorator
 
+MAX_INDEXED = 200  # characters
+
 
 def storable(text: str) -> str:
     """The text with what a database cannot hold replaced: lone surrogates by "?", NUL by U+FFFD."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+
+
+def indexable(name: str) -> str:
+    """A name of any length as something short enough for an index (PostgreSQL takes 2,704 bytes a row of it).
+
+    Up to 200 characters as they are, else their sha256 (hex).
+    """
+    name = storable(name)
+    return name if len(name) <= MAX_INDEXED else hashlib.sha256(name.encode()).hexdigest()
 
 
 class CleanText(TypeDecorator[str]):

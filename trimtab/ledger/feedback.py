@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, delete, func, select, update
 
 from trimtab.ledger.batches import in_batches
 from trimtab.ledger.clock import now
-from trimtab.ledger.columns import storable
+from trimtab.ledger.columns import indexable, storable
 from trimtab.ledger.schema import feedback, models, predictions
 from trimtab.ledger.upsert import insert_into
 
@@ -151,8 +151,12 @@ def labelled_accuracy(tx: Connection, model: str, version: int, last_n: int) -> 
 def _timed(item: FeedbackItem, moment: float, index: int) -> FeedbackItem:
     # Items without a time were observed in the order in which they stand.
     observed_at = moment + index * 1e-6 if item.observed_at is None else item.observed_at
-    cleaned = {"prediction_id": storable(item.prediction_id), "annotator": storable(item.annotator)}
-    return replace(item, observed_at=observed_at, label=storable(item.label), **cleaned)
+    named = {
+        "prediction_id": indexable(item.prediction_id),
+        "annotator": indexable(item.annotator),
+        "client": indexable(item.client),
+    }
+    return replace(item, observed_at=observed_at, label=storable(item.label), **named)
 
 
 def _judge(tally: _Tally, index: int, item: FeedbackItem, known: _Known | None) -> None:

@@ -15,7 +15,7 @@ def hold(tx: Connection, name: str, owner: str, ttl_s: float) -> bool:
     changed = {"owner": owner, "expires_at": db_now() + ttl_s}
     free = or_(leases.c.owner == owner, leases.c.expires_at < db_now())
     upsert = statement.on_conflict_do_update(index_elements=["name"], set_=changed, where=free)
-    return tx.execute(upsert).rowcount == 1
+    return tx.execute(upsert.returning(leases.c.name)).one_or_none() is not None
 
 
 def release(tx: Connection, name: str, owner: str) -> None:

@@ -17,7 +17,8 @@ def save_report(tx: Connection, report: DriftReport) -> bool:
     """Keep a report; False when one of this id is kept already."""
     row = {"id": report.id, "model": report.model, "version": report.version, "created_at": report.created_at}
     statement = insert_into(tx, drift_reports).values(**row, body=report.to_json(), job_id=report.job_id)
-    return tx.execute(statement.on_conflict_do_nothing(index_elements=["id"])).rowcount == 1
+    statement = statement.on_conflict_do_nothing(index_elements=["id"])
+    return tx.execute(statement.returning(drift_reports.c.seq)).one_or_none() is not None
 
 
 def set_report_job(tx: Connection, report_id: str, job_id: str) -> None:

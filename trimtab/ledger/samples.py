@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, delete, exists, fu
 
 from trimtab.ledger.batches import in_batches
 from trimtab.ledger.clock import now
-from trimtab.ledger.columns import storable
+from trimtab.ledger.columns import indexable, storable
 from trimtab.ledger.feedback import join_pending
 from trimtab.ledger.schema import blocks as block_table
 from trimtab.ledger.schema import examples, feedback, prediction_counts, predictions
@@ -69,11 +69,9 @@ def ingest(tx: Connection, blocks: Sequence[tuple[str, SampleBlock]], *, keep_te
 
     Blocks and predictions that are kept already are skipped; feedback that came first is joined.
     """
-    samples = {s.prediction_id: s for block in _new_blocks(tx, blocks) for s in block.samples}
+    samples = {indexable(s.prediction_id): s for block in _new_blocks(tx, blocks) for s in block.samples}
     known = _known_ids(tx, list(samples))
-    rows = [
-        _row(sample, keep_text=keep_text) for each, sample in samples.items() if storable(each) not in known
-    ]
+    rows = [_row(sample, keep_text=keep_text) for each, sample in samples.items() if each not in known]
     for batch in in_batches(rows):
         tx.execute(insert(predictions), batch)
     _count_up(tx, rows)
@@ -130,7 +128,7 @@ def unlabelled_rows(tx: Connection, model: str, from_seq: int, limit: int) -> li
 
 def get_prediction(tx: Connection, prediction_id: str) -> PredictionRow | None:
     """The prediction of this id, if it is kept."""
-    query = select(*_COLUMNS).where(predictions.c.prediction_id == prediction_id)
+    query = select(*_COLUMNS).where(predictions.c.prediction_id == indexable(prediction_id))
     row = tx.execute(query).mappings().one_or_none()
     return None if row is None else _prediction(row)
 
@@ -158,11 +156,11 @@ def forget(tx: Connection, *, prediction_id: str | None = None, client: str | No
     """
     if (prediction_id is None) == (client is None):
         raise ValueError("name either a prediction id or a client")
-    chosen = predictions.c.client == client if client else predictions.c.prediction_id == prediction_id
+    column, name = ("client", client) if client is not None else ("prediction_id", prediction_id or "")
+    chosen, theirs = (table.c[column] == indexable(name) for table in (predictions, feedback))
     same = (predictions.c.model == examples.c.model, predictions.c.key == examples.c.key)
     same_text = or_(predictions.c.text.is_(None), predictions.c.text == examples.c.text)
     tx.execute(delete(examples).where(exists().where(chosen, *same, same_text)))
-    theirs = feedback.c.client == client if client else feedback.c.prediction_id == prediction_id
     tx.execute(delete(feedback).where(theirs))
     return tx.execute(delete(predictions).where(chosen)).rowcount
 
@@ -173,11 +171,12 @@ _COLUMNS = [column for column in predictions.c if column.name != "features"]
 def _new_blocks(tx: Connection, blocks: Iterable[tuple[str, SampleBlock]]) -> list[SampleBlock]:
     moment, new = now(tx), []
     for stream_id, block in blocks:
-        row = {"block_id": block.block_id, "stream_id": stream_id, "replica": block.replica}
+        row = {"block_id": indexable(block.block_id), "stream_id": stream_id, "replica": block.replica}
         statement = insert_into(tx, block_table).values(
             **row, n_samples=len(block.samples), ingested_at=moment
         )
-        if tx.execute(statement.on_conflict_do_nothing(index_elements=["block_id"])).rowcount:
+        statement = statement.on_conflict_do_nothing(index_elements=["block_id"])
+        if tx.execute(statement.returning(block_table.c.block_id)).one_or_none() is not None:
             new.append(block)
     return new
 
@@ -194,9 +193,9 @@ def _row(sample: Sample, *, keep_text: bool) -> dict[str, Any]:
     text = None if sample.text is None else storable(sample.text)
     group = None if sample.group is None else storable(sample.group)
     # Without text and group nothing else tells samples apart but their id.
-    key = key_of(text, group) if text is not None else key_of("", group or storable(sample.prediction_id))
+    key = key_of(text, group) if text is not None else key_of("", group or indexable(sample.prediction_id))
     return {
-        "prediction_id": storable(sample.prediction_id),
+        "prediction_id": indexable(sample.prediction_id),
         "model": sample.model,
         "version": sample.version,
         "generation": sample.generation,
@@ -207,7 +206,7 @@ def _row(sample: Sample, *, keep_text: bool) -> dict[str, Any]:
         "score": sample.score,
         "domain": sample.domain,
         "group_key": group,
-        "client": sample.client,
+        "client": indexable(sample.client),
         "observed_at": sample.observed_at,
         "features": sample.features,
     }

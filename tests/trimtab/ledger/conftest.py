@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from tests.fixtures.ledgers import filled_model
 from tests.fixtures.postgres import PostgresServer, postgres_binaries, running_postgres
 from trimtab.ledger import Ledger
+from trimtab.ledger.schema import metadata
 
 BACKENDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.system)]
 
@@ -46,9 +47,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{tmp_path / 'ledger.db'}"
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    name = server.create_database()
-    yield server.url(name)
-    server.drop_database(name)
+    yield server.url(server.create_database())
 
 
 @pytest.fixture(params=BACKENDS)
@@ -60,9 +59,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{path}"
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    name = server.create_database(template=request.getfixturevalue("migrated_database"))
+    name = request.getfixturevalue("migrated_database")
+    server.empty(name, metadata.tables)
     yield server.url(name)
-    server.drop_database(name)
 
 
 @pytest.fixture

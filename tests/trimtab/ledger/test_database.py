@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
+from tests.fixtures.postgres import PostgresServer
 from trimtab.errors import LedgerUnavailable, SettingsError
 from trimtab.ledger import Ledger, clock, events
 from trimtab.ledger.schema import events as event_table
@@ -87,6 +88,31 @@ def test_ping_notices_that_no_server_listens(tmp_path: Path):
 def test_an_url_of_no_supported_database_is_refused(url: str):
     with pytest.raises(SettingsError, match=r"ledger\.url"):
         Ledger(url)
+
+
+def test_who_waits_too_long_for_another_writer_is_told(
+    ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("trimtab.ledger.database.WAIT_S", 0.05)
+    impatient = Ledger(url)
+    with ledger.begin() as tx:
+        events.record_event(tx, "slow", None)
+        with pytest.raises(LedgerUnavailable), impatient.begin():
+            pytest.fail("two writers at once")
+        with impatient.read() as reading:  # readers do not wait
+            assert events.list_events(reading) == []
+    with impatient.begin() as tx:
+        assert [event.kind for event in events.list_events(tx)] == ["slow"]
+    impatient.close()
+
+
+@pytest.mark.system
+def test_a_lost_connection_is_told_once_and_replaced(postgres: PostgresServer):
+    ledger = Ledger(postgres.url("postgres"))
+    with pytest.raises(LedgerUnavailable), ledger.read() as tx:
+        tx.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert ledger.ping()
+    ledger.close()
 
 
 def test_the_databases_clock_tells_epoch_seconds_and_goes_on(ledger: Ledger):

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, select
+
+from tests.fixtures.ledgers import block, filled_model, sample
+from trimtab.ledger import Ledger, feedback, samples
+from trimtab.ledger.feedback import FeedbackItem, FeedbackOutcome
+from trimtab.ledger.schema import feedback as table
+
+MODEL = "sentiment"
+
+
+def ingest(tx: Connection, *numbers: int, **changes: object) -> None:
+    samples.ingest(tx, [block(f"{numbers} {changes}", [sample(number, **changes) for number in numbers])])
+
+
+def say(
+    number: int, label: str, annotator: str = "", observed_at: float | None = None, client: str = ""
+) -> FeedbackItem:
+    return FeedbackItem(
+        prediction_id=f"p{number}", label=label, annotator=annotator, observed_at=observed_at, client=client
+    )
+
+
+def labels(tx: Connection) -> dict[str, str]:
+    return {row.prediction_id: row.label for row in feedback.labelled(tx, MODEL)}
+
+
+def rows(tx: Connection) -> list[tuple[object, ...]]:
+    columns = (table.c.prediction_id, table.c.annotator, table.c.label, table.c.observed_at, table.c.seq)
+    return sorted(tuple(row) for row in tx.execute(select(*columns)))
+
+
+@pytest.fixture(autouse=True)
+def _model(request: pytest.FixtureRequest) -> None:
+    if "tx" in request.fixturenames:
+        filled_model(request.getfixturevalue("tx"), MODEL)
+
+
+class TestJoin:
+    def test_a_label_that_comes_after_its_prediction(self, tx: Connection):
+        ingest(tx, 1, domain="tweets", group="g", client="ada")
+        assert feedback.record_feedback(tx, [say(1, "neg", "bob")]) == FeedbackOutcome(accepted=1, joined=1)
+        (row,) = feedback.labelled(tx, MODEL)
+        prediction = samples.get_prediction(tx, "p1")
+        assert prediction is not None
+        assert (row.label, row.predicted, row.version, row.client) == ("neg", "pos", 1, "ada")
+        assert (row.seq, row.prediction_id, row.text) == (1, "p1", "text number 1")
+        assert (row.key, row.part, row.domain, row.group) == (prediction.key, prediction.part, "tweets", "g")
+
+    def test_a_label_that_comes_before_its_prediction(self, tx: Connection):
+        assert feedback.record_feedback(tx, [say(1, "neg")]) == FeedbackOutcome(accepted=1, pending=1)
+        assert labels(tx) == {}
+        ingest(tx, 1)
+        assert labels(tx) == {"p1": "neg"}
+        assert feedback.record_feedback(tx, [say(1, "neg")]) == FeedbackOutcome(duplicates=1)
+
+    def test_nothing_is_nothing(self, tx: Connection):
+        assert feedback.record_feedback(tx, []) == FeedbackOutcome()
+
+    def test_items_are_counted_once_each(self, tx: Connection):
+        ingest(tx, 1)
+        items = [say(1, "neg"), say(1, "neg"), say(2, "pos"), say(1, "nonsense"), say(2, "pos")]
+        outcome = feedback.record_feedback(tx, items)
+        assert (outcome.accepted, outcome.joined, outcome.pending, outcome.duplicates) == (2, 1, 1, 2)
+        assert [index for index, _ in outcome.rejected] == [3]
+
+    def test_the_client_that_labelled_is_kept(self, tx: Connection):
+        feedback.record_feedback(tx, [say(1, "neg", client="ada")])
+        assert tx.execute(select(table.c.client)).scalar_one() == "ada"
+
+
+class TestUnknownLabel:
+    def test_rejected_at_once_when_the_prediction_is_known(self, tx: Connection):
+        ingest(tx, 1)
+        outcome = feedback.record_feedback(tx, [say(1, "neutral"), say(1, "neg")])
+        assert outcome.rejected == ((0, "unknown label 'neutral'"),)
+        assert labels(tx) == {"p1": "neg"}
+
+    def test_dropped_when_the_prediction_arrives(self, tx: Connection):
+        feedback.record_feedback(tx, [say(1, "neutral", "a"), say(1, "neg", "b")])
+        ingest(tx, 1)
+        assert [row[1:3] for row in rows(tx)] == [("b", "neg")]
+        assert labels(tx) == {"p1": "neg"}
+
+    def test_any_label_is_taken_for_a_model_that_the_ledger_does_not_know(self, tx: Connection):
+        ingest(tx, 1, model="removed")
+        assert feedback.record_feedback(tx, [say(1, "whatever")]).joined == 1
+
+
+class TestSeveralLabels:
+    def test_the_last_observation_of_an_annotator_wins(self, tx: Connection):
+        ingest(tx, 1)
+        feedback.record_feedback(tx, [say(1, "neg", observed_at=20.0)])
+        late = feedback.record_feedback(tx, [say(1, "pos", observed_at=10.0)])
+        assert (late, labels(tx)) == (FeedbackOutcome(duplicates=1), {"p1": "neg"})
+        newer = feedback.record_feedback(tx, [say(1, "pos", observed_at=30.0)])
+        assert (newer, labels(tx)) == (FeedbackOutcome(accepted=1, joined=1), {"p1": "pos"})
+
+    def test_saying_it_again_later_counts_as_said_later(self, tx: Connection):
+        ingest(tx, 1)
+        items = [
+            say(1, "neg", observed_at=10.0),
+            say(1, "neg", observed_at=30.0),
+            say(1, "pos", observed_at=20.0),
+        ]
+        assert feedback.record_feedback(tx, items).duplicates == 2
+        assert labels(tx) == {"p1": "neg"}
+
+    def test_without_times_the_later_item_wins(self, tx: Connection):
+        ingest(tx, 1)
+        feedback.record_feedback(tx, [say(1, "pos"), say(1, "neg")])
+        assert labels(tx) == {"p1": "neg"}
+
+    def test_the_newest_of_several_annotators_wins(self, tx: Connection):
+        ingest(tx, 1)
+        items = [say(1, "neg", "a", 30.0), say(1, "pos", "b", 10.0), say(1, "pos", "c", 20.0)]
+        assert feedback.record_feedback(tx, items).joined == 3
+        assert labels(tx) == {"p1": "neg"}
+        assert sum(n for part in feedback.label_counts(tx, MODEL).values() for n in part.values()) == 1
+
+
+class TestCounts:
+    def test_labels_by_part(self, tx: Connection):
+        ingest(tx, *range(50))
+        feedback.record_feedback(tx, [say(n, "pos" if n % 5 else "neg") for n in range(50)])
+        counts = feedback.label_counts(tx, MODEL)
+        expected: dict[str, dict[str, int]] = {}
+        for row in feedback.labelled(tx, MODEL):
+            of_part = expected.setdefault(row.part, {})
+            of_part[row.label] = of_part.get(row.label, 0) + 1
+        assert counts == expected
+        assert set(counts) == {"train", "selection", "gate"}
+        assert sum(part["neg"] for part in counts.values()) == 10
+
+    def test_from_a_sequence_number_on(self, tx: Connection):
+        ingest(tx, *range(10))
+        feedback.record_feedback(tx, [say(n, "pos") for n in range(10)])
+        assert [row.seq for row in feedback.labelled(tx, MODEL, 8)] == [8, 9, 10]
+        assert sum(n for part in feedback.label_counts(tx, MODEL, 8).values() for n in part.values()) == 3
+        assert feedback.label_counts(tx, "another model") == {}
+
+    def test_accuracy_of_the_newest_labelled_predictions_of_a_version(self, tx: Connection):
+        ingest(tx, 1, 2, 3, 4)
+        ingest(tx, 5, version=2)
+        feedback.record_feedback(tx, [say(1, "neg"), say(2, "pos"), say(3, "pos"), say(5, "neg")])
+        assert feedback.labelled_accuracy(tx, MODEL, 1, 100) == (pytest.approx(2 / 3), 3)
+        assert feedback.labelled_accuracy(tx, MODEL, 1, 2) == (1.0, 2)
+        assert feedback.labelled_accuracy(tx, MODEL, 2, 100) == (0.0, 1)
+        accuracy, n = feedback.labelled_accuracy(tx, MODEL, 3, 100)
+        assert math.isnan(accuracy)
+        assert n == 0
+
+
+class TestAnyOrder:
+    def test_two_thousand_shuffled_and_repeated_items_are_joined_exactly_once(self, tx: Connection):
+        n, random_ = 2_000, random.Random(3)
+        items = [
+            say(number, random_.choice(("neg", "pos")), observed_at=float(number)) for number in range(n)
+        ]
+        deliveries = [*items, *random_.sample(items, 700)]
+        random_.shuffle(deliveries)
+        numbers = list(range(n))
+        random_.shuffle(numbers)
+        joined = pending = duplicates = 0
+        for step in range(10):  # samples and labels come interleaved, in no order
+            outcome = feedback.record_feedback(tx, deliveries[step * 270 : (step + 1) * 270])
+            joined, pending = joined + outcome.joined, pending + outcome.pending
+            duplicates += outcome.duplicates
+            ingest(tx, *numbers[step * 200 : (step + 1) * 200])
+        assert (joined + pending, duplicates) == (n, 700)
+        assert labels(tx) == {item.prediction_id: item.label for item in items}
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.integers(0, 2), st.sampled_from(["neg", "pos"]), st.sampled_from("ab"), st.integers(0, 3)
+            ),
+            max_size=12,
+        ),
+        st.randoms(use_true_random=False),
+        st.integers(0, 12),
+    )
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_every_order_ends_in_the_same_state(
+        self, ledger: Ledger, said: list[tuple[int, str, str, int]], shuffler: random.Random, cut: int
+    ):
+        items = [say(number, label, annotator, float(at)) for number, label, annotator, at in said]
+        again = items + items
+        shuffler.shuffle(again)
+        with ledger.begin() as tx, tx.begin_nested() as scratch:
+            filled_model(tx, MODEL)
+            straight = self._end(tx, items, len(items))
+            shuffled = self._end(tx, again, cut)
+            scratch.rollback()
+        assert straight == shuffled
+
+    def _end(self, tx: Connection, items: Sequence[FeedbackItem], cut: int) -> list[tuple[object, ...]]:
+        """What is kept when the predictions arrive after `cut` items; sequence numbers counted from the first."""
+        with tx.begin_nested() as scratch:
+            feedback.record_feedback(tx, items[:cut])
+            ingest(tx, 0, 1, 2)
+            feedback.record_feedback(tx, items[cut:])
+            first = samples.last_seq(tx) - 3
+            kept = [(*row[:4], int(str(row[4])) - first) for row in rows(tx)]
+            scratch.rollback()
+        return kept

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Connection
+
+from trimtab.errors import AlreadyExists, GenerationMismatch, ModelNotFound
+from trimtab.ledger import events, models
+
+
+def test_a_model_comes_back_as_it_was_created(tx: Connection):
+    created = models.create_model(tx, "news", ["sport", "politics", "other"], "some/base", "abc")
+    assert models.get_model(tx, "news") == created
+    assert created.labels == ("sport", "politics", "other")  # the order of the logits
+    assert (created.base, created.base_digest, created.generation) == ("some/base", "abc", 0)
+    assert [event.kind for event in events.list_events(tx)] == ["model_created"]
+
+
+def test_a_name_is_taken_once(tx: Connection):
+    models.create_model(tx, "news", ["a", "b"], "base", "d")
+    with pytest.raises(AlreadyExists, match="'news'"):
+        models.create_model(tx, "news", ["x", "y"], "base", "d")
+    assert models.get_model(tx, "news").labels == ("a", "b")
+
+
+def test_an_unknown_model_is_named(tx: Connection):
+    with pytest.raises(ModelNotFound, match="'nothing'"):
+        models.get_model(tx, "nothing")
+    with pytest.raises(ModelNotFound, match="'nothing'"):
+        models.next_generation(tx, "nothing")
+
+
+def test_models_are_listed_by_name_with_their_generations(tx: Connection):
+    for name in ("b", "a"):
+        models.create_model(tx, name, ["x", "y"], "base", "d")
+    assert models.next_generation(tx, "b") == 1
+    assert models.next_generation(tx, "b") == 2
+    assert [model.name for model in models.list_models(tx)] == ["a", "b"]
+    assert models.generations(tx) == {"a": 0, "b": 2}
+
+
+def test_the_generation_is_compared_with_the_expected_one(tx: Connection):
+    models.create_model(tx, "news", ["a", "b"], "base", "d")
+    assert models.require_generation(tx, "news", None) == 0
+    assert models.require_generation(tx, "news", 0) == 0
+    with pytest.raises(GenerationMismatch, match="Expected generation 4 of 'news', but it is 0"):
+        models.require_generation(tx, "news", 4)
