@@ -101,6 +101,25 @@ def test_only_workers_see_the_private_key() -> None:
     assert k8s == {"trimtab-worker"}
 
 
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_whoever_reads_versions_has_the_public_key_where_the_setting_says(name: str) -> None:
+    """Compose: the path of each key lies in a mounted volume."""
+    service = OURS[name]
+    mounted = [volume.split(":")[1] for volume in service["volumes"]]
+    keys = {key: value for key, value in service["environment"].items() if "SIGNING" in key}
+    assert "TRIMTAB_SIGNING__PUBLIC_KEY" in keys
+    assert all(any(path.startswith(f"{folder}/") for folder in mounted) for path in keys.values())
+
+
+@pytest.mark.parametrize("name", sorted(DEPLOYMENTS))
+def test_pods_have_the_public_key_where_the_setting_says(name: str) -> None:
+    container = container_of(DEPLOYMENTS[name])
+    mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
+    keys = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert "TRIMTAB_SIGNING__PUBLIC_KEY" in keys
+    assert all(any(path.startswith(f"{folder}/") for folder in mounted) for path in keys.values())
+
+
 def test_compose_volumes_are_declared() -> None:
     used = {
         volume.split(":")[0]
