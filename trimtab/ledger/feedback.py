@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, select, update
+from sqlalchemy import Connection, Select, delete, exists, func, select, update
 
 from trimtab.ledger.batches import in_batches
 from trimtab.ledger.clock import now
@@ -140,12 +140,22 @@ def label_counts(tx: Connection, model: str, from_seq: int = 0) -> dict[str, dic
 
 def labelled_accuracy(tx: Connection, model: str, version: int, last_n: int) -> tuple[float, int]:
     """Share of right answers in a version's newest `last_n` labelled predictions, and how many; (nan, 0): none."""
-    newest = _newest(model, 0)
+    newest = _newest(model, _first_of_newest(tx, model, version, last_n))
     query = select(newest.c.label, newest.c.predicted).where(newest.c.rank == 1, newest.c.version == version)
-    rows = tx.execute(query.order_by(newest.c.seq.desc()).limit(last_n)).all()
+    rows = tx.execute(query).all()
     if not rows:
         return float("nan"), 0
     return sum(row.label == row.predicted for row in rows) / len(rows), len(rows)
+
+
+def _first_of_newest(tx: Connection, model: str, version: int, last_n: int) -> int:
+    """The oldest sequence number among the newest `last_n` labelled predictions of a version; 0 when there is none."""
+    theirs = (predictions.c.model == model, predictions.c.version == version)
+    has_label = exists().where(feedback.c.seq == predictions.c.seq)
+    seqs = (
+        select(predictions.c.seq).where(*theirs, has_label).order_by(predictions.c.seq.desc()).limit(last_n)
+    )
+    return int(tx.execute(select(func.min(seqs.subquery().c.seq))).scalar_one() or 0)
 
 
 def _timed(item: FeedbackItem, moment: float, index: int) -> FeedbackItem:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from trimtab.errors import AlreadyExists, InvalidInput, NotFound
 from trimtab.ledger.clock import db_now
@@ -59,12 +60,9 @@ def list_keys(tx: Connection) -> list[ApiKey]:
 
 def live_keys(tx: Connection) -> dict[bytes, ApiKey]:
     """Every key that is not revoked, by the sha256 digest of its text: for callers that check keys in memory."""
-    query = select(api_keys).where(api_keys.c.revoked_at.is_(None))
-    rows = tx.execute(query).mappings().all()
-    return {
-        bytes(row["digest"]): _key({name: row[name] for name in row if name != "digest"})  # type: ignore[arg-type]
-        for row in rows
-    }
+    query = select(api_keys.c.digest, *_COLUMNS).where(api_keys.c.revoked_at.is_(None))
+    rows = [dict(row) for row in tx.execute(query).mappings()]
+    return {bytes(row.pop("digest")): _key(row) for row in rows}
 
 
 def revoke_key(tx: Connection, name: str) -> None:
@@ -82,5 +80,5 @@ def _digest(plain: str) -> bytes:
     return hashlib.sha256(plain.encode("utf-8", "replace")).digest()
 
 
-def _key(row: RowMapping) -> ApiKey:
+def _key(row: Mapping[Any, Any]) -> ApiKey:
     return ApiKey(**{**row, "roles": frozenset(row["roles"])})

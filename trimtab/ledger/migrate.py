@@ -6,14 +6,20 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection
+
+from trimtab.errors import LedgerUnavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def upgrade(tx: Connection, revision: str = "head") -> None:
-    """Run the missing migrations inside the transaction."""
-    command.upgrade(_config(tx), revision)
+    """Run the missing migrations inside the transaction. Raises LedgerUnavailable when a newer release migrated it."""
+    try:
+        command.upgrade(_config(tx), revision)
+    except CommandError as error:
+        raise LedgerUnavailable(f"The ledger's schema is of a newer release of Trimtab: {error}") from error
 
 
 def downgrade(tx: Connection, revision: str) -> None:

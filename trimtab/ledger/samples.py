@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -203,7 +204,7 @@ def _row(sample: Sample, *, keep_text: bool) -> dict[str, Any]:
         "key": key,
         "part": part_of(key),
         "label": sample.label,
-        "score": sample.score,
+        "score": sample.score if math.isfinite(sample.score) else 0.0,  # SQLite would take NaN for NULL
         "domain": sample.domain,
         "group_key": group,
         "client": indexable(sample.client),

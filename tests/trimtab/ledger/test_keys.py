@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from sqlalchemy import Connection, select
 
@@ -36,6 +38,14 @@ def test_a_revoked_key_is_worthless(tx: Connection):
     assert key.revoked_at is not None
     keys.revoke_key(tx, "laptop")
     assert keys.list_keys(tx) == [key]
+
+
+def test_live_keys_by_digest(tx: Connection):
+    plain = keys.add_key(tx, "laptop", ["read"])
+    keys.add_key(tx, "lost", ["read"])
+    keys.revoke_key(tx, "lost")
+    (laptop,) = [key for key in keys.list_keys(tx) if key.name == "laptop"]
+    assert keys.live_keys(tx) == {hashlib.sha256(plain.encode()).digest(): laptop}
 
 
 def test_refusals(tx: Connection):

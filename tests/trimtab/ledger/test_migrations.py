@@ -69,6 +69,14 @@ def test_a_migration_that_fails_leaves_nothing_behind(empty: Ledger):
         assert inspect(tx).get_table_names() == []
 
 
+def test_a_ledger_of_a_newer_release_is_left_alone(empty: Ledger):
+    empty.migrate()
+    with empty.begin() as tx:
+        tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(LedgerUnavailable, match=r"newer release.*9999"):
+        empty.migrate()
+
+
 def _upgrade_and_break(tx: Connection) -> None:
     upgrade(tx)
     tx.exec_driver_sql("INSERT INTO no_such_table VALUES (1)")

@@ -86,6 +86,12 @@ class TestIngest:
             feedback.record_feedback(tx, [FeedbackItem(prediction_id="p\0\ud800", label="pos")]).joined == 1
         )
 
+    def test_a_score_that_is_no_number_does_not_stop_the_stream(self, tx: Connection):
+        assert ingest(tx, 1, score=float("nan"), features=(float("nan"), float("inf"))) == 1
+        (row,) = samples.window_rows(tx, MODEL, 0, 10)
+        assert row.score == 0.0
+        assert np.isnan(samples.window(tx, MODEL, 1, 1).features[0, 0])
+
     def test_names_of_any_length_are_taken(self, tx: Connection):
         long = "".join(map(str, range(5_000)))
         endless = sample(1, prediction_id=long, client=long, domain=long, group=long)
