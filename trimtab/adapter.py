@@ -141,20 +141,30 @@ def verify(files: Mapping[str, bytes], key: Ed25519PublicKey, digest: str | None
 
 
 def create_keys(private_path: Path, public_path: Path) -> None:
-    """Makes a signing key pair (PEM; the private one readable by its owner only), unless the private key is there."""
-    if private_path.exists() and public_path.exists():
-        return
-    key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    for path, content, mode in ((private_path, pem, 0o600), (public_path, public, 0o644)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            file.write(content)
+    """Makes a signing key pair (PEM; the private one readable by its owner only), unless it is there already.
+
+    A lost public key is derived again. Raises SettingsError when only the public key is there: a new pair would make
+    every version signed before worthless.
+    """
+    if not private_path.exists():
+        if public_path.exists():
+            raise SettingsError(
+                f"{public_path} is there, but not its private key {private_path}: put it back"
+            )
+        pem = Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        _write_key(private_path, pem, 0o600)
+    if not public_path.exists():
+        public = load_private_key(private_path).public_key()
+        pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        _write_key(public_path, pem, 0o644)
+
+
+def _write_key(path: Path, content: bytes, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:

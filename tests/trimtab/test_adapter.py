@@ -99,6 +99,26 @@ def test_keys_are_made_once_and_the_private_one_is_private(tmp_path: Path) -> No
     load_public_key(public).verify(signature, b"x")
 
 
+def test_a_lost_public_key_is_derived_again(tmp_path: Path) -> None:
+    private, public = tmp_path / "a.pem", tmp_path / "b.pem"
+    create_keys(private, public)
+    before = public.read_bytes(), private.read_bytes()
+    public.unlink()
+    create_keys(private, public)
+    assert (public.read_bytes(), private.read_bytes()) == before
+
+
+def test_a_lost_private_key_is_not_replaced(tmp_path: Path) -> None:
+    """A new pair would make every version signed before worthless."""
+    private, public = tmp_path / "a.pem", tmp_path / "b.pem"
+    create_keys(private, public)
+    before = public.read_bytes()
+    private.unlink()
+    with pytest.raises(SettingsError, match="put it back"):
+        create_keys(private, public)
+    assert (public.read_bytes(), private.exists()) == (before, False)
+
+
 def test_a_missing_or_foreign_key_names_its_setting(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"TRIMTAB_SIGNING__PUBLIC_KEY.*No such file"):
         load_public_key(tmp_path / "none.pem")
