@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version as installed_version
 
 import redis
-import torch
 from fastapi import FastAPI
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -18,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.adapting import Nudge
 from service.auth import Keyring, check_exposure
-from service.batching import Batcher
+from service.batching import Batcher, use_threads
 from service.deps import Serving
 from service.edge import BodyLimit, Edge, Guard
 from service.engine import Engine
@@ -89,7 +88,7 @@ def _open(settings: Settings, keyring: Keyring, nudge: Nudge, stack: AsyncExitSt
     batcher = Batcher(
         max_queue_items=settings.server.max_queue_items,
         max_batch_items=settings.server.max_batch_items,
-        on_start=lambda: torch.set_num_threads(settings.server.threads),
+        on_start=lambda: use_threads(settings.server.threads),
     )
     sampler = Sampler(
         SampleStream(client, settings.samples.stream_maxlen),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from trimtab import metrics
 from trimtab.bundle import ModelBundle
@@ -36,7 +37,7 @@ class Batcher:
     """A bounded queue in front of one inference thread."""
 
     def __init__(
-        self, *, max_queue_items: int, max_batch_items: int, on_start: Callable[[], None] = lambda: None
+        self, *, max_queue_items: int, max_batch_items: int, on_start: Callable[[], object] = lambda: None
     ) -> None:
         """on_start runs first in the inference thread (thread counts are per thread in torch)."""
         self._max_queue_items = max_queue_items
@@ -156,6 +157,15 @@ class Batcher:
         metrics.BATCH_SIZE.labels(bundle.model).observe(n_items)
         metrics.INFERENCE_DURATION.labels(bundle.model).observe(duration_s)
         self._rate += 0.1 * (n_items / max(duration_s, 1e-6) - self._rate)
+
+
+def use_threads(n: int) -> None:
+    """Sets the compute threads of the calling thread, and of no other.
+
+    The first use of torch in a thread takes over what any thread set last; asking first gets that over with.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(n)
 
 
 def _same_bundle(waiting: Sequence[Work], max_items: int) -> list[Work]:

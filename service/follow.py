@@ -13,10 +13,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
-
 from service.auth import Keyring, Principal
-from service.batching import Batcher
+from service.batching import Batcher, use_threads
 from service.routing import CHAMPION, NO_CHAMPION, Route, Routing, RoutingTable
 from service.swap import Failure, Loader, phase
 from trimtab import metrics
@@ -103,13 +101,13 @@ class Follower:
         wanted, principals = self._read()
         self._keyring.replace(principals)
         changed = [self._converge(each) for each in wanted.values()]
-        self._drop_others(wanted)
+        self._complete(wanted)
         if any(changed) or time.monotonic() - self._reported_at >= REPORT_S:
             self._report()
 
     def _run(self) -> None:
-        # Building must not take the cores from those who answer; torch counts threads per thread.
-        torch.set_num_threads(1)
+        # Building must not take the cores from those who answer.
+        use_threads(1)
         while not self._stopped.is_set():
             self.wake.clear()
             try:
@@ -220,23 +218,23 @@ class Follower:
     def _put(self, route: Route) -> bool:
         table = self._routing.table
         before = table.routes.get(route.model)
-        if before is not None and before.content == route.content and not table.starting:
+        if before is not None and before.content == route.content:
             return False
         waiting = {name: reason for name, reason in table.waiting.items() if name != route.model}
         self._routing.table = RoutingTable(
-            routes={**table.routes, route.model: route}, waiting=waiting, starting=""
+            routes={**table.routes, route.model: route}, waiting=waiting, starting=table.starting
         )
         return True
 
     def _wait(self, name: str, reason: str) -> bool:
         table = self._routing.table
-        if table.waiting.get(name) == reason and not table.starting:
+        if table.waiting.get(name) == reason:
             return False
-        self._routing.table = replace(table, waiting={**table.waiting, name: reason}, starting="")
+        self._routing.table = replace(table, waiting={**table.waiting, name: reason})
         return True
 
-    def _drop_others(self, wanted: Mapping[str, Wanted]) -> None:
-        """Models that the ledger no longer knows; and the end of the start, when it knows none."""
+    def _complete(self, wanted: Mapping[str, Wanted]) -> None:
+        """Every model was looked at: those that the ledger no longer knows go, and the start is over."""
         table = self._routing.table
         routes = {name: route for name, route in table.routes.items() if name in wanted}
         waiting = {name: reason for name, reason in table.waiting.items() if name in wanted}

@@ -79,7 +79,7 @@ class RoutingTable:
 
     def reasons(self) -> tuple[str, ...]:
         """Why this replica is not ready; empty when it is."""
-        if self.starting and not self.routes:
+        if self.starting:
             return (self.starting,)
         waiting = {
             name: reason
@@ -94,7 +94,7 @@ class RoutingTable:
 
     def _only(self) -> str:
         names = sorted({*self.routes, *self.waiting})
-        if not names:
+        if not names or self.starting:
             raise NotReady("; ".join(self.reasons()))
         if len(names) > 1:
             raise InvalidInput(f"name a model, there are several: {', '.join(names)}")

@@ -6,10 +6,14 @@ import os
 
 import torch
 import uvicorn
+from fastapi import FastAPI
 
 from service.app import create_app
+from trimtab.adapter import load_public_key
+from trimtab.ledger import Ledger
 from trimtab.logs import set_up_logs
 from trimtab.settings import Settings
+from trimtab.store import AdapterStore
 
 _KEEP_ALIVE_S = 30
 
@@ -24,14 +28,22 @@ def run_server(settings: Settings) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(settings.server.threads)
     set_up_logs("api")
-    server(settings).run()
+    _check(settings)
+    server_of(create_app(settings), settings).run()
 
 
-def server(settings: Settings) -> uvicorn.Server:
+def _check(settings: Settings) -> None:
+    """Says what is wrong with the settings before the server starts. Raises SettingsError."""
+    load_public_key(settings.public_key_path)
+    Ledger(settings.ledger_url).close()
+    AdapterStore(settings.store_url)
+
+
+def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
     """A server that is configured, not started."""
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(settings),
+            app,
             host=settings.server.host,
             port=settings.server.port,
             log_config=None,

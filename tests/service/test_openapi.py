@@ -1,0 +1,98 @@
+"""The description is true: every code that is answered is declared, problems have their shape, keys are asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.auth import PUBLIC
+from tests.fixtures.deployment import RunningApi
+
+
+@pytest.fixture(scope="module")
+def schema(api: RunningApi) -> dict[str, Any]:
+    described: dict[str, Any] = api.http.get("/openapi.json").json()
+    return described
+
+
+def test_docs_are_served(api: RunningApi) -> None:
+    assert api.http.get("/docs").status_code == 200
+
+
+def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:
+    names = set(schema["components"]["schemas"])
+
+    def references(node: Any) -> set[str]:
+        if isinstance(node, dict):
+            own = {node["$ref"].rpartition("/")[2]} if isinstance(node.get("$ref"), str) else set()
+            return own.union(*(references(value) for value in node.values()))
+        return set().union(*(references(value) for value in node)) if isinstance(node, list) else set()
+
+    assert references(schema) <= names
+    assert "HTTPValidationError" not in names
+
+
+def test_every_operation_declares_its_problems_and_its_role(schema: dict[str, Any]) -> None:
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            assert operation["security"] == ([] if path in PUBLIC else [{"key": []}, {"header": []}])
+            for code, response in operation["responses"].items():
+                if int(code) >= 400 and path != "/v2/health/ready":
+                    content = response["content"]["application/problem+json"]
+                    assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, (path, code)
+            if path not in PUBLIC:
+                assert {"401", "403", "422", "500"} <= set(operation["responses"]), path
+
+
+CALLS = [
+    ("POST", "/v1/predict", {"inputs": "a"}),
+    ("POST", "/v1/predict", {"inputs": []}),
+    ("POST", "/v1/predict", {"inputs": "a", "model": "nobody"}),
+    ("POST", "/v1/predict", b"{"),
+    ("POST", "/v1/predict", b"x" * 3_000_000),
+    ("POST", "/v1/feedback", {"prediction_id": "a:0", "label": "positive"}),
+    ("POST", "/v1/feedback", b"{"),
+    ("POST", "/v1/feedback", {}),
+    ("GET", "/v1/models", None),
+    ("GET", "/v1/drift/{model}", None),
+    ("GET", "/v1/drift/{model}/reports", None),
+    ("GET", "/v1/drift/{model}/reports/{report_id}", None),
+    ("GET", "/v2", None),
+    ("GET", "/v2/health/live", None),
+    ("GET", "/v2/health/ready", None),
+    ("GET", "/v2/models/{model}", None),
+    ("GET", "/v2/models/{model}/ready", None),
+    ("GET", "/v2/models/{model}/versions/{version}", None),
+    ("GET", "/v2/models/{model}/versions/{version}/ready", None),
+    ("GET", "/metrics", None),
+    ("GET", "/admin/v1/models/{model}/versions", None),
+    ("GET", "/admin/v1/models/{model}/versions/{version}", None),
+    ("PUT", "/admin/v1/models/{model}/aliases/{alias}", {"version": 1}),
+    ("PUT", "/admin/v1/models/{model}/aliases/{alias}", b"{"),
+    ("POST", "/admin/v1/models/{model}/rollback", b"{"),
+    ("POST", "/admin/v1/models/{model}/adapt", b"{"),
+    ("GET", "/admin/v1/jobs", None),
+    ("GET", "/admin/v1/jobs/{job_id}", None),
+    ("POST", "/admin/v1/jobs/{job_id}/cancel", None),
+    ("POST", "/admin/v1/alerts", {"alerts": []}),
+    ("POST", "/admin/v1/alerts", b"{"),
+    ("GET", "/admin/v1/replicas", None),
+    ("GET", "/admin/v1/events", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+@pytest.mark.parametrize("model", ["toy", "nobody", "\U0001f600" * 50])
+def test_every_code_that_is_answered_is_declared(
+    api: RunningApi, schema: dict[str, Any], method: str, path: str, body: Any, model: str
+) -> None:
+    url = path.format(
+        model=model, version=model if "v2" in path else 1, alias="champion", report_id="x", job_id="x"
+    )
+    sent: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
+    response = api.http.request(method, url, headers={"Content-Type": "application/json"}, **sent)
+    declared = schema["paths"][path][method.lower()]["responses"]
+    assert str(response.status_code) in declared
+    if response.status_code >= 400:
+        assert set(response.json()) >= {"type", "title", "status", "detail", "request_id", "error"}
