@@ -18,9 +18,9 @@ import numpy.typing as npt
 from sqlalchemy import Connection
 
 from trimtab.jobs import AdaptationJob
+from trimtab.labels import HELD_OUT, Labelled, usable
 from trimtab.ledger import examples, feedback, models, samples, versions
 from trimtab.ledger.examples import Example
-from trimtab.ledger.feedback import LabelledRow
 from trimtab.ledger.models import ModelRow
 from trimtab.ledger.samples import PredictionRow
 from trimtab.splits import key_of
@@ -30,16 +30,6 @@ from workers.plan import Situation
 
 MAX_REFERENCE = 2000  # reference texts of a domain
 MAX_WINDOW = 20_000  # predictions of the window that are read
-HELD_OUT = ("gate", "selection", "reference")
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A distinct labelled text; `key` identifies the text itself, whatever group it belongs to."""
-
-    text: str
-    label: str
-    key: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,30 +108,6 @@ def gather(tx: Connection, job: AdaptationJob, budget: int) -> Material:
         n_window=len(window),
         n_with_text=sum(row.text is not None for row in window),
     )
-
-
-def usable(
-    labelled: Sequence[LabelledRow], held_out: set[str], remembered: set[str]
-) -> dict[str, tuple[Labelled, ...]]:
-    """Distinct rows by part ("train", "selection", "gate"): no text in two parts, none kept for another purpose.
-
-    Of several labels for one text the newest counts; a text whose occurrences fall into different parts (once with
-    and once without a group) is left out.
-    """
-    newest = {key_of(row.text): row for row in labelled if row.text is not None}
-    parts: dict[str, set[str]] = {}
-    for row in labelled:
-        if row.text is not None:
-            parts.setdefault(key_of(row.text), set()).add(row.part)
-    taken = {"train": held_out, "selection": held_out | remembered, "gate": held_out | remembered}
-    return {
-        part: tuple(
-            Labelled(row.text or "", row.label, key)
-            for key, row in newest.items()
-            if parts[key] == {part} and key not in used
-        )
-        for part, used in taken.items()
-    }
 
 
 def name_domain(window: Sequence[PredictionRow], proposed: str, taken: Sequence[str]) -> str:

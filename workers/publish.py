@@ -8,13 +8,14 @@ from sqlalchemy import Connection
 
 from trimtab.adapter import AdapterManifest
 from trimtab.jobs import AdaptationJob, JobStatus, Lease
+from trimtab.labels import Labelled
 from trimtab.ledger import jobs
 from trimtab.ledger.examples import Example, add_examples, list_examples, replace_memory
 from trimtab.ledger.versions import VersionState, get_aliases, promote, record_version
 from trimtab.splits import key_of
 from workers.artefact import Candidate
 from workers.gate import Decision, Verdict
-from workers.material import Labelled, Material
+from workers.material import Material
 from workers.memory import choose, priority_of
 from workers.plan import Plan
 from workers.workshop import Workshop

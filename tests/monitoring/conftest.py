@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import redis
 
+from monitoring.monitor import tick
 from monitoring.station import Station, open_station
 from tests.fixtures.references import LABELS, traffic, version_with_references
 from trimtab.adapter import create_keys, load_private_key
@@ -34,6 +35,7 @@ from trimtab.store import AdapterStore
 
 MODEL = "sentiment"
 WINDOW = 100
+DRIFT = 1.5  # shift of a new domain, in standard deviations
 
 
 @dataclass
@@ -167,3 +169,10 @@ def calibrated(station: Station, place: Place) -> None:
     station.baselines.of(champion, digest)
     station.baselines.wait_until_calibrated(60.0)
     assert station.baselines.of(champion, digest).calibrated
+
+
+def feed(place: Place, station: Station, n: int, shift: float, *, version: int = 1, step: int = 20) -> None:
+    """Send n samples of a domain in blocks, with a tick after each."""
+    for i in range(0, n, step):
+        place.send(traffic(min(step, n - i), shift, seed=1000 + place.n_sent), version)
+        assert tick(station)

@@ -1,0 +1,185 @@
+"""One model on a real ledger and a real Valkey: what the monitor notices, what it opens, what it makes of the end."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from monitoring.monitor import tick
+from monitoring.station import Station, open_station
+from tests.fixtures.references import traffic
+from tests.monitoring.conftest import DRIFT, MODEL, WINDOW, Place, calibrated, feed
+from trimtab.drift import DriftState
+from trimtab.jobs import JobStatus
+from trimtab.ledger import examples, jobs, versions
+from trimtab.ledger.examples import Example
+
+
+def test_in_domain_traffic_is_ok_and_every_check_is_reported(place: Place, station: Station) -> None:
+    feed(place, station, 300, 0.0)
+    state = place.state()
+    assert state.state is DriftState.OK
+    assert (state.events_seen, state.alarms_total, state.reference_domains) == (300, 0, ("movie",))
+    found = place.reports()
+    assert len(found) == (300 - WINDOW) // 20 + 1
+    assert {report.nearest for report in found} == {"movie"}
+    assert all(report.calibrated and report.n_window == WINDOW and not report.alarm for report in found)
+    assert found[0].last_seq == 300
+    assert place.jobs() == []
+
+
+def test_nothing_is_said_before_the_window_is_full(place: Place, station: Station) -> None:
+    feed(place, station, WINDOW - 1, DRIFT, step=33)
+    assert place.state().state is DriftState.COLLECTING
+    assert place.reports() == []
+
+
+def test_a_drift_is_noticed_and_opens_one_job_from_its_start(place: Place, station: Station) -> None:
+    feed(place, station, 200, 0.0)
+    feed(place, station, 100, DRIFT)
+    (job,) = place.jobs()
+    assert job.status is JobStatus.WAITING_FOR_LABELS
+    assert 190 <= job.window_from_seq <= 215
+    assert job.missing is not None
+    assert {"train", "gate"} <= job.missing.keys()
+    state = place.state()
+    assert (state.state, state.alarms_total) == (DriftState.ADAPTING, 1)
+    opening = next(report for report in place.reports() if report.job_id)
+    assert opening.job_id == job.id
+    assert job.cause["report"] == opening.id
+    assert opening.actionable
+    assert opening.severity == 3
+    assert opening.features[0].ks == opening.max_ks
+    assert place.nudged == []
+
+
+def test_labels_from_before_the_change_do_not_count(place: Place, station: Station) -> None:
+    feed(place, station, 200, 0.0)
+    place.label(1, 190)
+    feed(place, station, 100, DRIFT)
+    (job,) = place.jobs()
+    assert job.status is JobStatus.WAITING_FOR_LABELS
+
+
+def test_a_job_whose_labels_are_there_is_queued_and_nudged(place: Place, station: Station) -> None:
+    feed(place, station, 200, 0.0)
+    place.label(201, 300)
+    feed(place, station, 140, DRIFT)
+    (job,) = place.jobs()
+    assert job.status is JobStatus.QUEUED
+    assert place.nudged == [job.id]
+
+
+def test_traffic_that_returns_to_a_mixture_of_known_domains_opens_no_job(
+    place: Place, station: Station
+) -> None:
+    place.add_version(2, {"movie": traffic(300, 0.0, seed=1), "tweets": traffic(200, DRIFT, seed=2)})
+    tick(station)
+    calibrated(station, place)
+    feed(place, station, 2 * WINDOW, DRIFT, version=2)
+    feed(place, station, 3 * WINDOW, 0.0, version=2, step=10)
+    states = {report.state for report in place.reports()}
+    assert states == {DriftState.OK, DriftState.KNOWN}
+    mixed = [report for report in place.reports() if report.state is DriftState.KNOWN]
+    assert all(min(report.mixture.values()) > 0 for report in mixed)
+    assert place.jobs() == []
+    assert place.state().alarms_total == 0
+
+
+def test_a_third_domain_is_drift_although_two_are_known(place: Place, station: Station) -> None:
+    place.add_version(2, {"movie": traffic(300, 0.0, seed=1), "tweets": traffic(200, DRIFT, seed=2)})
+    tick(station)
+    calibrated(station, place)
+    feed(place, station, WINDOW, DRIFT, version=2)
+    feed(place, station, WINDOW, -DRIFT, version=2)
+    assert len(place.jobs()) == 1
+
+
+def test_another_champion_gets_a_window_of_its_own(place: Place, station: Station) -> None:
+    feed(place, station, 150, 0.0)
+    place.add_version(2, {"movie": traffic(300, 0.0, seed=1)})
+    feed(place, station, 60, DRIFT, version=1)  # late answers of the old version
+    state = place.state()
+    assert (state.state, state.version) == (DriftState.COLLECTING, 2)
+    feed(place, station, WINDOW, 0.0, version=2)
+    assert place.reports()[0].version == 2
+    assert place.jobs() == []
+
+
+def test_the_watch_of_an_adapted_version_ends_by_events_and_confirms_its_examples(
+    place: Place, station: Station
+) -> None:
+    tick(station)
+    with place.ledger.begin() as tx:
+        job = jobs.open_job(tx, MODEL, cause={}, domain="", window_from_seq=1)
+        lease = jobs.claim(tx, job.id, "worker", 60.0)
+        assert lease is not None
+    place.add_version(2, {"movie": traffic(300, 0.0, seed=1)}, job_id=job.id)
+    with place.ledger.begin() as tx:
+        jobs.finish(tx, lease, JobStatus.PROMOTED, version=2)
+        examples.add_examples(
+            tx,
+            [Example(model=MODEL, domain="d", role="memory", text="x", key="k", version=2, probation=True)],
+        )
+    feed(place, station, 140, 0.0, version=2)
+    assert place.state().watching_version == 2
+    feed(place, station, 20, 0.0, version=2)
+    assert place.state().watching_version == 0
+    with place.ledger.read() as tx:
+        assert [example.probation for example in examples.list_examples(tx, MODEL, "memory")] == [False]
+
+
+def test_a_rollback_counts_as_an_adaptation_that_did_not_help(place: Place, station: Station) -> None:
+    place.add_version(2, {"movie": traffic(300, 0.0, seed=1)})
+    tick(station)
+    with place.ledger.begin() as tx:
+        versions.rollback(tx, MODEL, actor="operator", reason="worse")
+    tick(station)
+    state = place.state()
+    assert (state.version, state.unhelpful, state.watching_version) == (1, 1, 0)
+
+
+def test_failed_adaptations_stop_until_a_human_looks(place: Place, station: Station) -> None:
+    feed(place, station, 120, 0.0)
+    for _ in range(4):
+        feed(place, station, WINDOW, DRIFT)
+        with place.ledger.begin() as tx:
+            open_job = jobs.in_flight(tx, MODEL)
+            if open_job is not None:
+                _reject(tx, open_job.id)
+    assert [job.status for job in place.jobs()] == [JobStatus.REJECTED, JobStatus.REJECTED]
+    assert place.state().state is DriftState.NEEDS_HUMAN
+
+
+def _reject(tx: Any, job_id: str) -> None:
+    if jobs.get_job(tx, job_id).status is JobStatus.WAITING_FOR_LABELS:
+        jobs.requeue_waiting(tx, job_id)
+    lease = jobs.claim(tx, job_id, "worker", 60.0)
+    assert lease is not None
+    jobs.finish(tx, lease, JobStatus.REJECTED)
+
+
+def test_a_wrong_signature_turns_alarms_off_and_says_so(place: Place, station: Station) -> None:
+    digest = place.add_version(2, {"movie": traffic(300, 0.0, seed=1)})
+    manifest = place.settings.home / "store" / "adapters" / digest / "manifest.sig"
+    manifest.write_bytes(b"x" * 88)
+    feed(place, station, 2 * WINDOW, DRIFT, version=2)
+    state = place.state()
+    assert state.state is DriftState.COLLECTING
+    assert "signature" in state.detail
+    assert place.reports() == []
+
+
+def test_thresholds_are_safe_until_they_are_calibrated(place: Place) -> None:
+    busy = threading.Event()
+    with open_station(place.settings, place.nudged.append) as station:
+        station.baselines._thread.submit(busy.wait, 60.0)  # the calibration queues up behind this
+        feed(place, station, 120, 0.0)
+        assert place.state().state is DriftState.CALIBRATING
+        assert not place.reports()[0].calibrated
+        feed(place, station, 100, DRIFT)
+        assert len(place.jobs()) == 1
+        busy.set()
+        station.baselines.wait_until_calibrated(60.0)
+        feed(place, station, 20, DRIFT)
+        assert place.reports()[0].calibrated

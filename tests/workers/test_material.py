@@ -1,0 +1,134 @@
+"""Parts never cross: the invariant that every gate rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fixtures.toy_texts import toy_rows
+from tests.fixtures.workshops import MODEL, ToyShop
+from trimtab.jobs import AdaptationJob
+from trimtab.labels import Labelled, usable
+from trimtab.ledger.feedback import LabelledRow
+from trimtab.ledger.samples import PredictionRow
+from trimtab.splits import choose_part, key_of, part_of
+from workers.first import INIT_PARTS, SALT
+from workers.material import gather, name_domain
+
+
+def labelled(number: int, text: str, label: str = "a", group: str | None = None) -> LabelledRow:
+    key = key_of(text, group)
+    return LabelledRow(
+        seq=number, prediction_id=f"p{number}", text=text, key=key, part=part_of(key), label=label,
+        predicted="a", version=1, client="c", domain=None, group=group,
+    )  # fmt: skip
+
+
+texts = st.sampled_from([f"text {i}" for i in range(30)])
+rows = st.lists(
+    st.tuples(texts, st.sampled_from("ab"), st.sampled_from([None, "g1", "g2"])).map(
+        lambda drawn: labelled(0, drawn[0], drawn[1], drawn[2])
+    ),
+    max_size=60,
+)
+keys = st.sets(texts.map(key_of), max_size=10)
+
+
+@given(rows, keys, keys)
+def test_no_text_is_in_two_parts_or_kept_for_another_purpose(
+    found: list[LabelledRow], held_out: set[str], remembered: set[str]
+) -> None:
+    parts = usable(found, held_out, remembered)
+    by_part = {part: {row.key for row in chosen} for part, chosen in parts.items()}
+    assert not by_part["train"] & (by_part["gate"] | by_part["selection"] | held_out)
+    assert not by_part["gate"] & by_part["selection"]
+    assert not (by_part["gate"] | by_part["selection"]) & (held_out | remembered)
+    assert all(len(chosen) == len(by_part[part]) for part, chosen in parts.items())
+
+
+def test_of_several_labels_for_one_text_the_newest_counts() -> None:
+    found = usable([labelled(1, "x", "a"), labelled(2, " X ", "b")], set(), set())
+    assert [row.label for chosen in found.values() for row in chosen] == ["b"]
+
+
+def test_a_text_whose_groups_fall_into_different_parts_is_left_out() -> None:
+    by_part = {part_of(key_of("x", f"g{i}")): f"g{i}" for i in range(50)}
+    twice = [labelled(1, "x", group=by_part["train"]), labelled(2, "x", group=by_part["gate"])]
+    assert not any(usable(twice, set(), set()).values())
+
+
+def test_rows_without_text_are_of_no_use() -> None:
+    found = [replace(labelled(1, "x"), text=None)]
+    assert not any(usable(found, set(), set()).values())
+
+
+@given(st.text(min_size=1))
+def test_a_text_of_init_keeps_its_purpose_when_it_comes_back_as_traffic(text: str) -> None:
+    """What init trained on may be trained on again, what it held out for judging is never trained on."""
+    key = key_of(text)
+    allowed = {
+        "train": {"train"}, "selection": {"selection"}, "gate": {"gate"}, "reference": {"train", "selection", "gate"},
+    }  # fmt: skip
+    assert part_of(key) in allowed[choose_part(key, INIT_PARTS, SALT).strip()]
+
+
+def prediction(domain: str | None) -> PredictionRow:
+    return PredictionRow(
+        seq=1, prediction_id="p", model="m", version=1, generation=1, text="t", key="k", part="train", label="a",
+        score=1.0, domain=domain, group=None, client="c", observed_at=0.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "window, proposed, taken, name",
+    [
+        (["tweets", "tweets", None], "", ["movie"], "tweets"),
+        (["tweets", None, None], "", ["movie"], "domain-2"),
+        (["tweets", None, None], "news", ["movie"], "news"),
+        ([], "", [], "domain-1"),
+        (["movie", "movie"], "", ["movie"], "movie-2"),
+        (["movie", "movie"], "", ["movie", "movie-3"], "movie-4"),
+        (["b", "a"], "", [], "a"),
+    ],
+)
+def test_domain_names(window: Sequence[str | None], proposed: str, taken: list[str], name: str) -> None:
+    assert name_domain([prediction(domain) for domain in window], proposed, taken) == name
+
+
+def test_gathering_from_an_adapted_model(adapted: tuple[ToyShop, AdaptationJob]) -> None:
+    toy, job = adapted
+    rows = toy_rows("shop", 60, seed=3)
+    first_seq = toy.stream(rows, version=2, labelled=False, name="later")
+    asked = replace(job, window_from_seq=first_seq)
+    with toy.ledger.read() as tx:
+        material = gather(tx, asked, budget=50)
+    assert material.champion == 2
+    assert set(material.gate_sets) == set(material.references) == {"film", "shop"}
+    assert len(material.memory) == 50
+    assert material.domain == "shop-3"
+    assert material.n_window == material.n_with_text == 60
+    assert not any(material.rows.values())
+    assert material.situation.n("train") == 0
+    assert material.model.name == MODEL
+
+
+def test_reference_texts_are_never_trained_on(adapted: tuple[ToyShop, AdaptationJob]) -> None:
+    toy, job = adapted
+    with toy.ledger.read() as tx:
+        material = gather(tx, job, budget=50)
+    trained = {row.text for row in material.rows["train"]} | {example.text for example in material.memory}
+    assert not trained & set(material.reference_texts)
+    assert all(isinstance(row, Labelled) for row in material.rows["train"])
+
+
+def test_the_memory_digest_depends_on_the_exemplars_only(adapted: tuple[ToyShop, AdaptationJob]) -> None:
+    toy, job = adapted
+    with toy.ledger.read() as tx:
+        material = gather(tx, job, budget=50)
+    shuffled = replace(material, memory=tuple(reversed(material.memory)))
+    fewer = replace(material, memory=material.memory[1:])
+    assert material.memory_digest() == shuffled.memory_digest() != fewer.memory_digest()
