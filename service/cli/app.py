@@ -5,6 +5,7 @@ Exit codes: 0 held, 1 failed, 2 used wrongly. An error that Trimtab raises on pu
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -55,6 +56,8 @@ app.add_typer(labels.app, name="labels")
 
 def main() -> None:
     """The console script."""
+    # Before torch is loaded: threads that spin while they wait take the cores from everybody else on the machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()
     except TrimtabError as error:
