@@ -7,6 +7,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version as installed_version
 
 import redis
@@ -113,7 +114,7 @@ def _open(settings: Settings, keyring: Keyring, nudge: Nudge, stack: AsyncExitSt
     hints = HintListener(client, follower.wake)
     for part in (batcher, sampler, follower, hints):
         part.start()
-        _on_exit(stack, lambda part=part: part.close(_CLOSE_S))
+        _on_exit(stack, partial(part.close, _CLOSE_S))
     return Serving(
         settings=settings,
         ledger=ledger,

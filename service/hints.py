@@ -34,7 +34,7 @@ class HintListener:
                 self._stopped.wait(_RETRY_S)
 
     def _listen(self) -> None:
-        with self._client.pubsub(ignore_subscribe_messages=True) as subscription:
+        with self._client.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
             subscription.subscribe(CHANNEL)
             # Whatever was said before the subscription is found by looking once.
             self._wake.set()
