@@ -71,6 +71,8 @@ def celery_url(redis_url: str) -> str:
 def nudge(job_id: str) -> None:
     """Tells a worker that this job can be claimed. Raises QueueUnavailable; then the monitor nudges again later."""
     try:
-        app.send_task(TASK, args=[job_id], retry=False)
+        # A connection of its own: nudges are rare, and a pooled one may have died with an earlier Redis.
+        with app.connection_for_write() as connection:
+            app.send_task(TASK, args=[job_id], connection=connection, retry=False)
     except (OperationalError, RedisError, OSError) as error:
         raise QueueUnavailable(f"Redis cannot be reached: {error}") from None

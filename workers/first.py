@@ -77,13 +77,13 @@ def create_first_version(
 
     Raises:
         AlreadyExists: there is a model of this name.
-        DataError: fewer than two labels, or fewer than 8 training rows of one.
+        DataError: fewer than two labels, one that is not among `labels`, or fewer than 8 training rows of one.
         BaseModelMissing: the base cannot be loaded.
     """
     names = tuple(labels) if labels else tuple(sorted({row.label for row in rows}))
     _refuse_taken(shop, model)
     kept = split(rows, model, max_train)
-    _refuse_too_few(kept["train"], names)
+    _refuse_unfit(rows, kept["train"], names)
     report("loading", 0, 1)
     base = load_base(base_name, shop.device)
     recipe = Recipe(epochs=epochs, seed=shop.training.seed, max_tokens=shop.max_tokens)
@@ -184,7 +184,10 @@ def _refuse_taken(shop: Workshop, model: str) -> None:
     raise AlreadyExists(f"there is already a model named {model!r}")
 
 
-def _refuse_too_few(train: Sequence[_Kept], labels: Sequence[str]) -> None:
+def _refuse_unfit(rows: Sequence[Row], train: Sequence[_Kept], labels: Sequence[str]) -> None:
+    unknown = sorted({row.label for row in rows} - set(labels))
+    if unknown:
+        raise DataError(f"labels in the data that are not among --labels: {', '.join(unknown)}")
     if len(labels) < 2:
         raise DataError(
             f"a classifier needs at least two labels, the data have {len(labels)}: {', '.join(labels)}"
@@ -210,8 +213,5 @@ def _texts(kept: Sequence[_Kept]) -> tuple[str, ...]:
 
 
 def _indices(kept: Sequence[_Kept], labels: Sequence[str]) -> npt.NDArray[np.int64]:
-    """(n,) label indices. Raises DataError for a label that is not among the model's."""
-    unknown = sorted({each.row.label for each in kept} - set(labels))
-    if unknown:
-        raise DataError(f"labels in the data that are not among --labels: {', '.join(unknown)}")
+    """(n,) label indices."""
     return np.array([labels.index(each.row.label) for each in kept], dtype=np.int64)

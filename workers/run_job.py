@@ -129,9 +129,12 @@ def start_trainer(lease: Lease, settings: Settings) -> Trainer:
 
 
 def _pass_on(process: subprocess.Popen[str], tail: deque[str]) -> None:
-    for line in process.stderr or ():
-        tail.append(line.rstrip())
-        sys.stderr.write(line)
+    if process.stderr is None:
+        return
+    with process.stderr as lines:
+        for line in lines:
+            tail.append(line.rstrip())
+            sys.stderr.write(line)
 
 
 def _watch(
