@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from trimtab.errors import HomeInUse
@@ -18,11 +18,12 @@ _RUNNING = "up.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A supervisor that is up: its process, where its API answers, and since when (epoch seconds)."""
+    """A supervisor that is up: its process, where its API answers, since when (epoch seconds), its parts' processes."""
 
     pid: int
     url: str
     started_at: float
+    parts: dict[str, int] = field(default_factory=dict)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,11 +52,11 @@ class _Running:
     restart_at: float | None = None
 
 
-def run_up(settings: Settings, say: Say, all_ready: Callable[[Running, Mapping[str, int]], None]) -> int:
+def run_up(settings: Settings, say: Say, all_ready: Callable[[Running], None]) -> int:
     """Run everything until SIGINT or SIGTERM; returns the exit code 0.
 
     Args:
-        all_ready: called once, with where the API answers and each part's process id.
+        all_ready: called once, with where everything is found.
 
     Raises:
         HomeInUse: another supervisor owns this home.
@@ -72,9 +72,11 @@ def run_up(settings: Settings, say: Say, all_ready: Callable[[Running, Mapping[s
         try:
             supervisor.start(stop)
             if not stop.is_set():
-                running = Running(pid=os.getpid(), url=api_url(settings), started_at=time.time())
+                running = Running(
+                    pid=os.getpid(), url=api_url(settings), started_at=time.time(), parts=supervisor.pids
+                )
                 announce(settings.home, running)
-                all_ready(running, supervisor.pids)
+                all_ready(running)
             supervisor.watch(stop)
         finally:
             supervisor.stop()

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,10 +41,7 @@ def up(
     named = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"server": settings.server.model_copy(update=named)})
 
-    def all_ready(running: Running, pids: Mapping[str, int]) -> None:
-        _show_ready(settings, running, pids)
-
-    raise typer.Exit(run_up(settings, _say, all_ready))
+    raise typer.Exit(run_up(settings, _say, lambda running: _show_ready(settings, running)))
 
 
 def serve(ctx: typer.Context) -> None:
@@ -103,10 +99,11 @@ def _say(part: str, what: str) -> None:
     console.print(f"[dim]{moment}[/dim] [bold]{part:<8}[/bold] {what}", highlight=False, soft_wrap=True)
 
 
-def _show_ready(settings: Settings, running: Running, pids: Mapping[str, int]) -> None:
+def _show_ready(settings: Settings, running: Running) -> None:
     logs = settings.home / "logs"
     cells = [
-        (name, pid, running.url if name == "api" else "", logs / f"{name}.log") for name, pid in pids.items()
+        (name, pid, running.url if name == "api" else "", logs / f"{name}.log")
+        for name, pid in running.parts.items()
     ]
     print_table(f"Trimtab is up (pid {os.getpid()})", ("part", "pid", "address", "log"), cells, empty="")
     console.print(f"API: {running.url}/docs    stop: Ctrl-C", highlight=False)
