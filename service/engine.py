@@ -80,6 +80,6 @@ class Engine:
 
 def _refuse_long_texts(bundle: ModelBundle, texts: Sequence[str]) -> None:
     """Raises InvalidInput when a text has more tokens than the model reads."""
-    for i, ids in enumerate(bundle.base.encode(texts, bundle.max_tokens + 1)):
-        if len(ids) > bundle.max_tokens:
+    for i, n_tokens in enumerate(bundle.base.count_tokens(texts)):
+        if n_tokens > bundle.max_tokens:
             raise InvalidInput(f"inputs.{i}: more than {bundle.max_tokens} tokens")

@@ -38,6 +38,8 @@ class BaseModel:
     pad_id: int
     unknown_id: int | None
     hidden_size: int
+    # The longest text that the encoder has positions for, with special tokens.
+    max_positions: int
     device: torch.device
 
     @property
@@ -45,8 +47,13 @@ class BaseModel:
         return BaseIdentity(name=self.name, digest=self.digest, tokenizer_digest=self.tokenizer_digest)
 
     def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Token ids with special tokens, at most max_tokens a text; texts are cut at the end."""
-        return [self._cut(encoding.ids, max_tokens) for encoding in self.tokenizer.encode_batch(list(texts))]
+        """Token ids with special tokens, at most max_tokens (and max_positions) a text; texts are cut at the end."""
+        limit = min(max_tokens, self.max_positions)
+        return [self._cut(encoding.ids, limit) for encoding in self.tokenizer.encode_batch(list(texts))]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, with special tokens, uncut."""
+        return [len(encoding.ids) for encoding in self.tokenizer.encode_batch(list(texts))]
 
     def pad(self, ids: Sequence[Sequence[int]]) -> Tokens:
         """One padded batch of encoded texts on the model's device."""
@@ -106,8 +113,14 @@ def load_base(name: str, device: str = "auto") -> BaseModel:
         pad_id=tokenizer.pad_token_id or 0,
         unknown_id=tokenizer.unk_token_id,
         hidden_size=encoder.config.hidden_size,
+        max_positions=_max_positions(encoder.config, tokenizer.model_max_length),
         device=target,
     )
+
+
+def _max_positions(config: Any, tokenizer_limit: int) -> int:
+    """The tokenizer's own limit where it states one (RoBERTa has 514 positions for 512 tokens), else the positions."""
+    return min(int(tokenizer_limit), int(getattr(config, "max_position_embeddings", tokenizer_limit)))
 
 
 def _first_line(error: Exception) -> str:

@@ -141,7 +141,7 @@ def build_bundle(
         head_bias=bias.to(base.device),
         remedy=Remedy.from_bytes(files[REMEDY]),
         feature_map=References.from_bytes(files[REFERENCES]).feature_map,
-        max_tokens=max_tokens,
+        max_tokens=min(max_tokens, base.max_positions),
     )
 
 

@@ -76,7 +76,7 @@ class ServerSettings(_Group):
     poll_s: float = Field(1.0, gt=0, description="how often a replica looks for a newer generation")
     max_body_bytes: int = Field(2_000_000, ge=1)
     max_items: int = Field(32, ge=1, description="items per request")
-    max_tokens: int = Field(128, ge=8, description="tokens per item; longer texts are truncated")
+    max_tokens: int = Field(512, ge=8, description="tokens per item; longer texts are cut")
     max_queue_items: int = Field(256, ge=1)
     max_batch_items: int = Field(32, ge=1)
     deadline_s: float = Field(10.0, gt=0, description="longest wait of a request in the queue")

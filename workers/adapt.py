@@ -47,7 +47,7 @@ def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
     with shop.ledger.begin() as tx:
         job = jobs.check(tx, lease)
         material = gather(tx, job, shop.memory.budget)
-        plan = make_plan(material.situation, shop.training)
+        plan = make_plan(material.situation, shop.training, shop.max_tokens)
         jobs.set_plan(tx, lease, plan.as_json())
         if plan.method is Method.HOLD or plan.recipe is None:
             return hold(tx, lease, plan)

@@ -61,7 +61,7 @@ class Plan:
         return asdict(self)
 
 
-def make_plan(situation: Situation, training: TrainingSettings) -> Plan:
+def make_plan(situation: Situation, training: TrainingSettings, max_tokens: int) -> Plan:
     """Continue LoRA with replay, or hold."""
     if situation.n_window and not situation.n_with_text:
         reason = (
@@ -77,7 +77,7 @@ def make_plan(situation: Situation, training: TrainingSettings) -> Plan:
         method=Method.LORA_REPLAY,
         situation="S6",
         reasons=tuple(_reasons(situation)),
-        recipe=Recipe(epochs=training.epochs, seed=training.seed),
+        recipe=Recipe(epochs=training.epochs, seed=training.seed, max_tokens=max_tokens),
     )
 
 

@@ -53,6 +53,14 @@ def test_pickled_weights_are_refused(tiny_base_dir: Path, tmp_path: Path) -> Non
         load_base(str(directory), "cpu")
 
 
+def test_texts_are_cut_at_the_positions_that_the_encoder_has(tiny_base_dir: Path) -> None:
+    base = load_base(str(tiny_base_dir), "cpu")
+    assert base.max_positions == 160
+    (ids,) = base.encode(["good " * 300], 512)
+    assert len(ids) == 160
+    assert base.count_tokens(["good " * 300]) == [302]
+
+
 def test_mean_pool_ignores_padding() -> None:
     hidden = torch.tensor([[[1.0], [3.0], [100.0]], [[2.0], [5.0], [5.0]]])
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
