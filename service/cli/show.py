@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-console = Console()
+WIDE = 140  # characters of a line that goes to a file or a pipe, where no terminal says
+
+console = Console(width=None if sys.stdout.isatty() else WIDE)
 
 
 def print_json(value: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,12 +24,14 @@ from service.demo.shortened import CHANGES
 from service.demo.watch import View, differences
 from trimtab.settings import Settings
 
-console = Console(highlight=False, soft_wrap=True)
+WIDE = 140  # characters of a line that goes to a file or a pipe, where no terminal says
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def line(text: str) -> None:
     """One line for people."""
-    console.print(text, markup=False)
+    console.print(text, markup=False, soft_wrap=True)
 
 
 class Screen:

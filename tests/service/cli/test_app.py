@@ -1,0 +1,97 @@
+"""Errors are one clear line; exit codes are 0, 1, 2; the command line is light until a command runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service.cli.conftest import Trimtab
+
+COMMANDS = (
+    "init up serve worker monitor migrate demo replay status drift versions jobs events adapt promote rollback verify "
+    "keys labels"
+)
+
+
+def test_every_command_is_there_and_explains_itself(trimtab: Trimtab) -> None:
+    shown = trimtab("--help")
+    assert shown.code == 0
+    for command in COMMANDS.split():
+        assert f" {command} " in shown.out
+        explained = trimtab(command, "--help")
+        assert explained.code == 0
+        assert "Usage:" in explained.out
+
+
+@pytest.mark.parametrize(
+    "arguments", [("fly",), ("status", "--fast"), ("drift",), ("promote", "m", "zero"), ()]
+)
+def test_wrong_use_is_told_with_exit_code_2(trimtab: Trimtab, arguments: tuple[str, ...]) -> None:
+    outcome = trimtab(*arguments)
+    assert outcome.code == 2
+    assert "Usage:" in outcome.out + outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_an_unknown_setting_stops_the_start(
+    trimtab: Trimtab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRIMTAB_DRIFT__MIN_EFECT", "0.2")
+    outcome = trimtab("--home", tmp_path, "status")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == "trimtab: TRIMTAB_DRIFT__MIN_EFECT: there is no such setting\n"
+
+
+def test_a_wrong_value_names_the_key_and_what_was_expected(
+    trimtab: Trimtab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRIMTAB_SERVER__PORT", "many")
+    outcome = trimtab("--home", tmp_path, "up")
+    assert outcome.code == 2
+    assert outcome.err.startswith("trimtab: TRIMTAB_SERVER__PORT: ")
+    assert "integer" in outcome.err
+    assert "'many'" in outcome.err
+
+
+def test_a_wrong_configuration_file_is_told(trimtab: Trimtab, tmp_path: Path) -> None:
+    file = tmp_path / "trimtab.toml"
+    file.write_text("[drift]\nwindow = 10\n", encoding="utf-8")
+    outcome = trimtab("--config", file, "--home", tmp_path, "status")
+    assert outcome.code == 2
+    assert "TRIMTAB_DRIFT__WINDOW" in outcome.err
+    assert trimtab("--config", tmp_path / "absent.toml", "status").code == 2
+
+
+def test_a_home_without_anything_says_what_to_do(trimtab: Trimtab, tmp_path: Path) -> None:
+    outcome = trimtab("--home", tmp_path / "none", "status")
+    assert outcome.code == 2
+    assert "run `trimtab init` or `trimtab up` first" in outcome.err
+    assert not (tmp_path / "none").exists()
+
+
+def test_importing_the_command_line_loads_neither_torch_nor_fastapi() -> None:
+    code = """
+import sys, service.cli
+heavy = {"torch", "transformers", "peft", "fastapi", "celery", "sqlalchemy", "numpy"} & set(sys.modules)
+sys.exit(", ".join(heavy) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_monitor_command_loads_neither_torch_nor_fastapi() -> None:
+    code = """
+import sys, service.cli.processes, monitoring.monitor, workers.app, service.parts
+sys.exit(", ".join({"torch", "transformers", "peft", "fastapi", "starlette"} & set(sys.modules)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_migrate_makes_the_ledger(trimtab: Trimtab, tmp_path: Path) -> None:
+    assert trimtab("--home", tmp_path / "new", "migrate").code == 0
+    assert trimtab("--home", tmp_path / "new", "migrate").code == 0
+    assert (tmp_path / "new" / "ledger.db").exists()

@@ -1,0 +1,103 @@
+"""Commands that look: a table for people, JSON for programs, and nothing need be running."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.home import Running, announce, own_home
+from tests.fixtures.deployment import Deployment
+from tests.service.cli.conftest import Outcome, Trimtab
+from trimtab.drift import ArmStatistic, DriftReport, DriftState, MonitorState
+from trimtab.jobs import JobStatus
+from trimtab.ledger import jobs, replicas, reports
+
+REPORT = DriftReport(
+    id="r1", model="toy", version=2, created_at=1.0, first_seq=1, last_seq=500, n_window=500, events_seen=500,
+    state=DriftState.DRIFTING, arms=(ArmStatistic(name="energy", statistic=0.4, threshold=0.2),), features=(),
+    max_ks=0.3, alarm=True, actionable=True, calibrated=True, nearest="film", mixture={"film": 1.0},
+)  # fmt: skip
+
+
+@pytest.fixture
+def look(toy: Deployment, trimtab: Trimtab) -> Trimtab:
+    """`trimtab` on a home with model `toy`: version 1 previous, 2 champion, a job that waits, a report."""
+    toy.create_model()
+    toy.add_version(1)
+    toy.add_version(2)
+    with toy.ledger.begin() as tx:
+        cause = {"kind": "drift", "report": "r1"}
+        jobs.open_job(
+            tx, "toy", cause=cause, domain="shop", window_from_seq=1,
+            status=JobStatus.WAITING_FOR_LABELS, missing={"train": 12, "gate": 3},
+        )  # fmt: skip
+        reports.save_report(tx, REPORT)
+        reports.save_state(
+            tx, MonitorState(model="toy", version=2, state=DriftState.ADAPTING, alarms_total=1)
+        )
+        replicas.report_replica(
+            tx, "a", pid=1, url="u", serving={"toy": [2]}, generations={"toy": 2}, refused={}
+        )
+
+    def call(*arguments: object) -> Outcome:
+        return trimtab("--home", toy.settings.home, *arguments)
+
+    return call
+
+
+def test_status_says_what_serves_and_how_it_stands(look: Trimtab, toy: Deployment) -> None:
+    shown = look("status", "--json").document
+    (model,) = shown["models"]
+    assert (model["name"], model["champion"], model["previous"]) == ("toy", 2, 1)
+    assert (model["drift"]["state"], model["drift"]["alarms_total"]) == ("adapting", 1)
+    assert model["job"]["missing"] == {"train": 12, "gate": 3}
+    assert shown["up"] is None
+    assert shown["replicas"][0]["serving"] == {"toy": [2]}
+    table = look("status")
+    assert table.code == 0
+    for word in ("not running", "toy", "adapting", "waiting_for_labels"):
+        assert word in table.out
+
+
+def test_status_finds_a_running_supervisor(look: Trimtab, toy: Deployment) -> None:
+    with own_home(toy.settings.home):
+        announce(toy.settings.home, Running(pid=7, url="http://here:1", started_at=0.0))
+        assert look("status", "--json").document["up"]["url"] == "http://here:1"
+        assert "up at http://here:1 (pid 7" in look("status").out
+
+
+def test_drift_shows_state_and_checks(look: Trimtab) -> None:
+    shown = look("drift", "toy", "--json").document
+    assert shown["state"]["state"] == "adapting"
+    assert shown["reports"][0]["arms"] == [{"name": "energy", "statistic": 0.4, "threshold": 0.2}]
+    table = look("drift", "toy").out
+    assert "toy: adapting" in table
+    assert "energy 0.4/0.2" in table
+
+
+def test_versions_show_aliases_and_states(look: Trimtab) -> None:
+    first, second = look("versions", "toy", "--json").document
+    assert (first["n"], first["aliases"], first["state"]) == (1, ["previous"], "accepted")
+    assert (second["n"], second["aliases"]) == (2, ["champion"])
+    assert "champion" in look("versions", "toy").out
+
+
+def test_jobs_show_what_is_missing(look: Trimtab) -> None:
+    (job,) = look("jobs", "toy", "--json").document
+    assert (job["status"], job["cause"]["kind"], job["domain"]) == ("waiting_for_labels", "drift", "shop")
+    assert "missing labels: train 12, gate 3" in look("jobs").out
+    assert look("jobs", "--json", "--limit", 1).document == [job]
+
+
+def test_events_go_on_after_a_number(look: Trimtab) -> None:
+    events = look("events", "--json").document
+    assert events[0]["kind"] == "model_created"
+    later = look("events", "--json", "--after", events[2]["seq"]).document
+    assert later == events[3:]
+    assert "job_opened" in look("events").out
+
+
+@pytest.mark.parametrize("command", ["drift", "versions", "jobs"])
+def test_an_unknown_model_is_told(look: Trimtab, command: str) -> None:
+    outcome = look(command, "nobody")
+    assert outcome.code == 2
+    assert outcome.err == "trimtab: There is no model named 'nobody'.\n"
