@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.valkey import ValkeyServer
+from tests.fixtures.calls import Trimtab, caller
 from tests.fixtures.deployment import Deployment, RunningApi, deployment, flushed
 
 
@@ -35,3 +36,9 @@ def api(shared_toy: Deployment) -> Iterator[RunningApi]:
     """The shared deployment, served; for tests that do not change what is served."""
     with shared_toy.running() as running:
         yield running
+
+
+@pytest.fixture
+def trimtab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Trimtab:
+    """Calls `trimtab` in this process: arguments in, exit code and output out."""
+    return caller(monkeypatch, capfd)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from service.valkey import ValkeyServer
+from tests.fixtures.calls import Outcome, Trimtab
 from tests.fixtures.deployment import Deployment
 from tests.fixtures.toy_texts import toy_rows
-from tests.service.cli.conftest import Outcome, Trimtab
 from trimtab.ledger import Ledger, examples, models, versions
 
 THREE = {"good": "good great love fun", "bad": "bad poor hate boring", "so-so": "works yes win cheap"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.cli.conftest import Trimtab
+from tests.fixtures.calls import Trimtab
 
 COMMANDS = (
     "init up serve worker monitor migrate demo replay status drift versions jobs events adapt promote rollback verify "

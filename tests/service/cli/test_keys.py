@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.calls import Outcome, Trimtab
 from tests.fixtures.ledgers import LABELS, block, filled_model, sample
-from tests.service.cli.conftest import Outcome, Trimtab
 from trimtab.ledger import Ledger, feedback, keys, samples
 
 

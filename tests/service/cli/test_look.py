@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from service.home import Running, announce, own_home
+from tests.fixtures.calls import Outcome, Trimtab
 from tests.fixtures.deployment import Deployment
-from tests.service.cli.conftest import Outcome, Trimtab
 from trimtab.drift import ArmStatistic, DriftReport, DriftState, MonitorState
 from trimtab.jobs import JobStatus
 from trimtab.ledger import jobs, replicas, reports
