@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,11 @@ INIT_PARTS: Mapping[str, float] = {
 SALT = "labels"
 DEFAULT_DOMAIN = "domain-1"
 MIN_PER_LABEL = 8
+NO_GATE: Mapping[str, Any] = {
+    "verdict": "init",
+    "reason": "the first version has no incumbent to be held against",
+    "checks": [],
+}
 
 
 @dataclass(frozen=True)
@@ -97,25 +103,21 @@ def create_first_version(
     report("evaluating", 0, 1)
     score = evaluate(candidate.bundle, _texts(kept["gate"]), _indices(kept["gate"], names))
     counts = {part: len(found) for part, found in kept.items()} | {"drift_reference": len(reference)}
-    provenance = Provenance(
-        trigger={"kind": "init"},
-        data={"rows": counts, "train_per_label": dict(Counter(k.row.label for k in kept["train"]))},
-        plan={"method": "lora", "situation": "init", "recipe": asdict(recipe)},
-        training=asdict(fitted) | {"libraries": library_versions()},
-        metrics={"gate": score.summary()} if score.n else {},
-    )
-    gate = {
-        "verdict": "init",
-        "reason": "the first version has no incumbent to be held against",
-        "checks": [],
-    }
-    files, manifest = seal(candidate, gate, provenance, shop.private_key)
+    provenance = _provenance(kept["train"], counts, recipe, fitted, score)
+    files, manifest = seal(candidate, NO_GATE, provenance, shop.private_key)
     digest = shop.store.put(files)
     first_examples = examples_of(candidate, kept, reference, model, shop.memory.budget)
     with shop.ledger.begin() as tx:
         create_model(tx, model, names, base_name, base.digest)
         versions.record_version(
-            tx, model, 1, digest, None, versions.VersionState.ACCEPTED, manifest=asdict(manifest), gate=gate
+            tx,
+            model,
+            1,
+            digest,
+            None,
+            versions.VersionState.ACCEPTED,
+            manifest=asdict(manifest),
+            gate=NO_GATE,
         )
         versions.promote(tx, model, 1, actor="init", reason="first version")
         versions.set_alias(tx, model, "baseline", 1, actor="init", reason="first version")
@@ -166,6 +168,18 @@ def examples_of(
     ]
     held_out = [_example(each, model, part) for part in ("gate", "selection") for each in kept[part]]
     return [*choose(memory, budget), *held_out, *(_example(each, model, "reference") for each in reference)]
+
+
+def _provenance(
+    train: Sequence[_Kept], counts: Mapping[str, int], recipe: Recipe, fitted: FitReport, score: Scorecard
+) -> Provenance:
+    return Provenance(
+        trigger={"kind": "init"},
+        data={"rows": dict(counts), "train_per_label": dict(Counter(kept.row.label for kept in train))},
+        plan={"method": "lora", "situation": "init", "recipe": asdict(recipe)},
+        training=asdict(fitted) | {"libraries": library_versions()},
+        metrics={"gate": score.summary()} if score.n else {},
+    )
 
 
 def _example(kept: _Kept, model: str, role: str) -> Example:

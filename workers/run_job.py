@@ -16,6 +16,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -99,14 +100,20 @@ def _supervise(
     ledger: Ledger, lease: Lease, settings: Settings, stopping: Callable[[], bool]
 ) -> tuple[End, Trainer]:
     """Starts the trainer and watches it; whatever happens here, it does not outlive this call."""
-    metrics.JOB_RUNNING.labels(_model_of(ledger, lease)).set(1)
+    running = metrics.JOB_RUNNING.labels(_model_of(ledger, lease))
+    running.set(1)
     trainer = start_trainer(lease, settings)
     try:
-        end = _watch(ledger, lease, trainer, settings, stopping)
+        return _watch(ledger, lease, trainer, settings, stopping), trainer
+    except BaseException:
+        # Celery's cold shutdown raises out of a signal handler; the job must not wait for its lease to expire.
+        trainer.stop()
+        with suppress(LeaseLost, LedgerUnavailable), ledger.begin() as tx:
+            jobs.release(tx, lease, reason="the worker was interrupted")
+        raise
     finally:
         trainer.stop()
-        metrics.JOB_RUNNING.labels(_model_of(ledger, lease)).set(0)
-    return end, trainer
+        running.set(0)
 
 
 def start_trainer(lease: Lease, settings: Settings) -> Trainer:

@@ -24,7 +24,8 @@ import redis
 
 from trimtab.errors import LeaseLost, Unavailable
 from trimtab.jobs import JobStatus, Lease
-from trimtab.ledger.jobs import finish
+from trimtab.ledger import Ledger
+from trimtab.ledger.jobs import check, finish
 from trimtab.logs import set_up_logs
 from trimtab.settings import Settings, read_settings
 
@@ -46,7 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.nice(NICENESS)
     settings = read_settings()
     set_up_logs("trainer")
-    return train(settings, Lease(job_id=arguments.job_id, owner=arguments.owner, token=arguments.token))
+    lease = Lease(job_id=arguments.job_id, owner=arguments.owner, token=arguments.token)
+    return train(settings, lease) if holds(settings, lease) else LEASE_LOST
+
+
+def holds(settings: Settings, lease: Lease) -> bool:
+    """Whether the lease is still good: asked before seconds are spent on loading a model's libraries."""
+    ledger = Ledger(settings.ledger_url)
+    try:
+        with ledger.read() as tx:
+            check(tx, lease)
+    except LeaseLost as error:
+        _log.warning("lease lost: %s", error, extra={"job": lease.job_id})
+        return False
+    finally:
+        ledger.close()
+    return True
 
 
 def train(settings: Settings, lease: Lease) -> int:

@@ -42,13 +42,13 @@ def opened_job(
 @contextmanager
 def meanwhile(condition: Callable[[], bool], act: Callable[[], None]) -> Iterator[None]:
     """Acts from another thread once the condition holds; both must have happened at the end."""
-    errors: list[BaseException] = []
+    errors: list[AssertionError] = []
 
     def watch() -> None:
         try:
             wait_until(condition, "the condition")
             act()
-        except BaseException as error:
+        except AssertionError as error:
             errors.append(error)
 
     thread = threading.Thread(target=watch)
