@@ -39,6 +39,7 @@ def own_home(home: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise HomeInUse(f"another `trimtab up` (pid {_owner(home)}) already runs on {home}") from None
+        (home / _RUNNING).unlink(missing_ok=True)  # of an owner that was killed
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -71,9 +72,11 @@ def find_running(home: Path) -> Running | None:
 
 def _announced(home: Path) -> Running | None:
     try:
-        return Running(**json.loads((home / _RUNNING).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None  # it is still starting
+        running = Running(**json.loads((home / _RUNNING).read_text(encoding="utf-8")))
+        os.kill(running.pid, 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return None  # it is still starting; what is written is of an owner that was killed
+    return running
 
 
 def _owner(home: Path) -> str:

@@ -68,16 +68,20 @@ def run_up(settings: Settings, say: Say, all_ready: Callable[[Running], None]) -
     with own_home(settings.home):
         _require_free_port(settings.server.host, settings.server.port)
         _prepare(settings, say)
+        started_at = time.time()
+
+        def tell_where() -> Running:
+            url, parts = api_url(settings), supervisor.pids
+            running = Running(pid=os.getpid(), url=url, started_at=started_at, parts=parts)
+            announce(settings.home, running)
+            return running
+
         supervisor = Supervisor(embedded_parts(settings), say)
         try:
             supervisor.start(stop)
             if not stop.is_set():
-                running = Running(
-                    pid=os.getpid(), url=api_url(settings), started_at=time.time(), parts=supervisor.pids
-                )
-                announce(settings.home, running)
-                all_ready(running)
-            supervisor.watch(stop)
+                all_ready(tell_where())
+            supervisor.watch(stop, restarted=tell_where)
         finally:
             supervisor.stop()
     return 0
@@ -113,10 +117,14 @@ class Supervisor:
                     f"{', '.join(late)}: not ready after {READY_S:.0f} s: see {self._log_of(late[0])}"
                 )
 
-    def watch(self, stop: threading.Event) -> None:
-        """Start again what crashes, until `stop` is set."""
+    def watch(self, stop: threading.Event, restarted: Callable[[], object] = lambda: None) -> None:
+        """Start again what crashes, until `stop` is set; `restarted` is called when process ids have changed."""
+        pids = self.pids
         while not stop.wait(POLL_S):
             self._look_after_all()
+            if pids != self.pids:
+                pids = self.pids
+                restarted()
 
     def stop(self) -> None:
         """Stop every part in order: who takes requests first, who holds the data last."""

@@ -169,6 +169,7 @@ with own_home(Path({str(tmp_path)!r})):
     assert find_running(tmp_path) is None
     assert json.loads((tmp_path / "up.json").read_text())["pid"] == owner.pid  # stale, and known to be so
     with own_home(tmp_path):
+        assert find_running(tmp_path) is None
         assert (tmp_path / "up.lock").read_text() == str(os.getpid())
 
 
