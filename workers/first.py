@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sqlalchemy import Connection
 
+from trimtab.adapter import AdapterManifest
 from trimtab.base import load_base
 from trimtab.datafiles import Row
 from trimtab.errors import AlreadyExists, DataError, ModelNotFound
@@ -108,19 +110,7 @@ def create_first_version(
     digest = shop.store.put(files)
     first_examples = examples_of(candidate, kept, reference, model, shop.memory.budget)
     with shop.ledger.begin() as tx:
-        create_model(tx, model, names, base_name, base.digest)
-        versions.record_version(
-            tx,
-            model,
-            1,
-            digest,
-            None,
-            versions.VersionState.ACCEPTED,
-            manifest=asdict(manifest),
-            gate=NO_GATE,
-        )
-        versions.promote(tx, model, 1, actor="init", reason="first version")
-        versions.set_alias(tx, model, "baseline", 1, actor="init", reason="first version")
+        _record(tx, manifest, digest, base_name)
         add_examples(tx, first_examples)
     return FirstVersion(1, digest, counts, score, fitted)
 
@@ -168,6 +158,15 @@ def examples_of(
     ]
     held_out = [_example(each, model, part) for part in ("gate", "selection") for each in kept[part]]
     return [*choose(memory, budget), *held_out, *(_example(each, model, "reference") for each in reference)]
+
+
+def _record(tx: Connection, manifest: AdapterManifest, digest: str, base_name: str) -> None:
+    """The model with its version 1 as champion and baseline."""
+    model, accepted = manifest.model, versions.VersionState.ACCEPTED
+    create_model(tx, model, manifest.labels, base_name, manifest.base.digest)
+    versions.record_version(tx, model, 1, digest, None, accepted, manifest=asdict(manifest), gate=NO_GATE)
+    versions.promote(tx, model, 1, actor="init", reason="first version")
+    versions.set_alias(tx, model, "baseline", 1, actor="init", reason="first version")
 
 
 def _provenance(
