@@ -30,7 +30,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tiny_base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of a tiny random BERT (see fixtures/tiny_base.py)."""
-    from fixtures.tiny_base import build_tiny_base
+    from tests.fixtures.tiny_base import build_tiny_base
 
     return build_tiny_base(tmp_path_factory.mktemp("tiny-base"))
 
