@@ -35,7 +35,16 @@ class Rollback:
 
 @dataclass
 class Measured:
-    """One run. `jobs` maps a domain to the id of the job that it opened."""
+    """One run.
+
+    Attributes:
+        further: Domains of `--full` after tweets.
+        segments: Index in `sent` at which each stretch of traffic began.
+        in_domain_alarms, in_domain_crossings: Confirmed alarms and checks above a threshold at home.
+        detected_after: By domain, events between its first one and the check that opened a job.
+        jobs: By domain, the job that it opened, as the API showed it last.
+        n_answers: Requests for predictions, of all clients.
+    """
 
     seed: int
     full: bool
@@ -46,7 +55,8 @@ class Measured:
     segments: dict[str, int] = field(default_factory=dict)
     in_domain_events: int = 0
     in_domain_alarms: int = 0
-    detection_delay: int | None = None
+    in_domain_crossings: int = 0
+    detected_after: dict[str, int] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs_on_return: int = 0
     return_events: int = 0

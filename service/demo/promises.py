@@ -51,7 +51,7 @@ def _quiet(measured: Measured) -> Promise:
 
 
 def _noticed(measured: Measured) -> Promise:
-    delay = measured.detection_delay
+    delay = measured.detected_after.get("tweets")
     found = "not noticed" if delay is None else f"{delay} events after the change"
     return Promise(
         "tweets noticed", delay is not None and delay <= MAX_DELAY, found, f"<= {MAX_DELAY:,} events"

@@ -129,8 +129,12 @@ def as_document(measured: Measured, promises: Sequence[Promise]) -> dict[str, An
             {"setting": c.key, "default": c.default, "value": c.value, "reason": c.reason} for c in CHANGES
         ],
         "budget": measured.budget,
-        "in_domain": {"events": measured.in_domain_events, "alarms": measured.in_domain_alarms},
-        "detection": {"domain": "tweets", "events_after_change": measured.detection_delay},
+        "in_domain": {
+            "events": measured.in_domain_events,
+            "alarms": measured.in_domain_alarms,
+            "checks_above_a_threshold": measured.in_domain_crossings,
+        },
+        "detected_after_events": measured.detected_after,
         "return": {"events": measured.return_events, "jobs": measured.jobs_on_return},
         "answers": {
             "all": measured.n_answers,

@@ -141,7 +141,11 @@ def _play(machine: Machine, rows: dict[str, DomainRows], measured: Measured) -> 
             _count_answers(stage)
         measured.purity = purity(prober.answers, stage.expected)
         measured.reports = all_reports(client, MODEL)
-        measured.detection_delay = _delay(measured)
+        measured.detected_after = _delays(measured)
+        measured.in_domain_crossings = sum(
+            report["alarm"] and report["events_seen"] <= measured.in_domain_events
+            for report in measured.reports
+        )
 
 
 def _chapters(stage: Stage) -> None:
@@ -312,11 +316,14 @@ def _count_answers(stage: Stage) -> None:
     measured.failures += [sent.failure for sent in measured.sent if sent.answer is None] + prober.failures
 
 
-def _delay(measured: Measured) -> int | None:
-    """Events between the first tweet and the check that opened the job."""
-    start = measured.segments.get("tweets")
-    opened = next((report for report in measured.reports if report.get("job_id")), None)
-    if start is None or opened is None:
-        return None
-    answered_before = sum(sent.answer is not None for sent in measured.sent[:start])
-    return int(opened["events_seen"]) - answered_before
+def _delays(measured: Measured) -> dict[str, int]:
+    """By domain: events between its first one and the check that opened its job."""
+    events_seen = {
+        report["job_id"]: report["events_seen"] for report in measured.reports if report.get("job_id")
+    }
+    delays = {}
+    for domain, job in measured.jobs.items():
+        before = sum(sent.answer is not None for sent in measured.sent[: measured.segments[domain]])
+        if job["id"] in events_seen:
+            delays[domain] = int(events_seen[job["id"]]) - before
+    return delays

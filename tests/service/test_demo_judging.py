@@ -54,7 +54,7 @@ def good_run() -> Measured:
         seed=1, full=True, further=("amazon", "nyt"),
         sent=[answered("positive", 1 + (i > 600)) for i in range(1_000)],
         segments={"movie": 0, "tweets": 400, "movie again": 800},
-        in_domain_events=2_000, detection_delay=170, jobs={"tweets": JOB, "amazon": JOB, "nyt": HELD},
+        in_domain_events=2_000, detected_after={"tweets": 170}, jobs={"tweets": JOB, "amazon": JOB, "nyt": HELD},
         return_events=1_000, n_answers=5_000, purity=GOOD_PURITY,
         accuracies=[
             accuracy(1, "movie", 0.83), accuracy(2, "movie", 0.82),
@@ -93,8 +93,8 @@ BREAKS: dict[str, list[Callable[[Measured], object]]] = {
         lambda m: setattr(m, "in_domain_events", 1_999),
     ],
     "tweets noticed": [
-        lambda m: setattr(m, "detection_delay", None),
-        lambda m: setattr(m, "detection_delay", 1_001),
+        lambda m: m.detected_after.clear(),
+        lambda m: m.detected_after.update(tweets=1_001),
     ],
     "the gate let it pass": [lambda m: m.jobs.update(tweets=without("gain:tweets"))],
     "every request answered": [lambda m: m.failures.append("500")],
