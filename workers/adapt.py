@@ -23,7 +23,6 @@ from workers.artefact import (
     with_references,
 )
 from workers.classifier import TrainableClassifier, continue_from
-from workers.evaluate import evaluate
 from workers.fit import FitReport, fit
 from workers.gate import Evidence, Paired, gate
 from workers.material import Material, gather
@@ -110,7 +109,7 @@ def weigh(
     """Everything the gate looks at. Past domains are held against the champion and against the version that was
     first accepted on them, so that small losses do not add up from version to version."""
     parity_texts = material.reference_texts[:N_PARITY]
-    merged = candidate.bundle.predict(parity_texts).logits
+    merged = candidate.answers.outputs(parity_texts).logits
     parity = float(np.abs(merged - network.predict_logits(parity_texts, shop.max_tokens)).max())
     judges: dict[int, LoadedVersion] = {champion.n: champion}
     past = []
@@ -140,8 +139,8 @@ def _paired(
     return Paired(
         domain=domain,
         against=f"{role} {judge.n}",
-        incumbent=evaluate(judge.bundle, texts, truth),
-        candidate=evaluate(candidate.bundle, texts, truth),
+        incumbent=judge.answers.scorecard(texts, truth),
+        candidate=candidate.answers.scorecard(texts, truth),
     )
 
 
@@ -151,8 +150,8 @@ def selection_scores(champion: LoadedVersion, candidate: Candidate, material: Ma
     texts, labels = tuple(row.text for row in rows), material.indices(row.label for row in rows)
     if not texts:
         return {}
-    scores = {"champion": champion.bundle, "candidate": candidate.bundle}
-    return {name: evaluate(bundle, texts, labels).summary() for name, bundle in scores.items()}
+    scores = {"champion": champion.answers, "candidate": candidate.answers}
+    return {name: answers.scorecard(texts, labels).summary() for name, answers in scores.items()}
 
 
 def describe(

@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from trimtab.adapter import GATE, REFERENCES, REMEDY, AdapterManifest, Golden, file_digests, sign
 from trimtab.base import BaseModel
 from trimtab.bundle import ModelBundle, Remedy, build_bundle, golden_of
-from trimtab.features import FeatureMap, Outputs, References, fit_feature_map
+from trimtab.features import FeatureMap, References, fit_feature_map
 from workers.classifier import TrainableClassifier
+from workers.evaluate import Answers
 from workers.progress import Report
 
 N_COMPONENTS = 32
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "safetensors")
-SCORED_TOGETHER = 256  # texts between two reports of progress
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,11 @@ class Candidate:
     """A trained version before it is sealed: its files so far, and its merged bundle, built from those very bytes."""
 
     files: Mapping[str, bytes]
-    bundle: ModelBundle
+    answers: Answers
+
+    @property
+    def bundle(self) -> ModelBundle:
+        return self.answers.bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,8 @@ def draft(
         GATE: b"{}",
     }
     manifest = _manifest(base, files, model, version, labels, Golden(texts=(), logits=()))
-    return Candidate(files, build_bundle(base, files, manifest=manifest, digest="", max_tokens=max_tokens))
+    bundle = build_bundle(base, files, manifest=manifest, digest="", max_tokens=max_tokens)
+    return Candidate(files, Answers(bundle))
 
 
 def with_references(candidate: Candidate, texts: Mapping[str, Sequence[str]], report: Report) -> Candidate:
@@ -70,21 +75,16 @@ def with_references(candidate: Candidate, texts: Mapping[str, Sequence[str]], re
     The projection is the candidate's own (at most 32 components, fewer when there are fewer texts) and travels with
     the rows, so that the API makes rows of the same layout for the traffic that this version answers.
     """
-    outputs = {}
-    total, done = sum(map(len, texts.values())), 0
-    for domain, its_texts in texts.items():
-        parts = []
-        for start in range(0, len(its_texts), SCORED_TOGETHER):
-            parts.append(candidate.bundle.predict(its_texts[start : start + SCORED_TOGETHER]))
-            done += len(parts[-1].logits)
-            report("references", done, total)
-        if parts:
-            outputs[domain] = _joined(parts)
-    pooled = np.concatenate([each.pooled for each in outputs.values()])
+    every = [text for its_texts in texts.values() for text in its_texts]
+    pooled = candidate.answers.outputs(every, lambda done, of: report("references", done, of)).pooled
     feature_map = fit_feature_map(pooled, candidate.bundle.labels, N_COMPONENTS)
-    rows = {domain: feature_map.rows(each, texts[domain]) for domain, each in outputs.items()}
+    rows = {
+        domain: feature_map.rows(candidate.answers.outputs(its_texts), its_texts)
+        for domain, its_texts in texts.items()
+        if its_texts
+    }
     files = {**candidate.files, REFERENCES: References(feature_map, rows).to_bytes()}
-    return Candidate(files, replace(candidate.bundle, feature_map=feature_map))
+    return replace(candidate, files=files)
 
 
 def seal(
@@ -111,15 +111,6 @@ def delta_norms(base: BaseModel, bundle: ModelBundle) -> dict[str, float]:
         name: float(torch.linalg.norm(w - before[name]) / torch.linalg.norm(before[name]))
         for name, w in changed.items()
     }
-
-
-def _joined(parts: Sequence[Outputs]) -> Outputs:
-    return Outputs(
-        pooled=np.concatenate([part.pooled for part in parts]),
-        logits=np.concatenate([part.logits for part in parts]),
-        n_tokens=np.concatenate([part.n_tokens for part in parts]),
-        n_unknown=np.concatenate([part.n_unknown for part in parts]),
-    )
 
 
 def _manifest(

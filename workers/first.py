@@ -21,7 +21,7 @@ from trimtab.ledger.models import create_model, get_model
 from trimtab.splits import choose_part, key_of
 from workers.artefact import Candidate, Provenance, draft, library_versions, seal, with_references
 from workers.classifier import TrainableClassifier
-from workers.evaluate import Scorecard, evaluate
+from workers.evaluate import Scorecard
 from workers.fit import FitReport, Recipe, TrainingSet, fit
 from workers.material import MAX_REFERENCE
 from workers.memory import choose, priority_of
@@ -103,7 +103,7 @@ def create_first_version(
     reference = reference_rows(kept, model)
     candidate = with_references(candidate, _by_domain(reference), report)
     report("evaluating", 0, 1)
-    score = evaluate(candidate.bundle, _texts(kept["gate"]), _indices(kept["gate"], names))
+    score = candidate.answers.scorecard(_texts(kept["gate"]), _indices(kept["gate"], names))
     counts = {part: len(found) for part, found in kept.items()} | {"drift_reference": len(reference)}
     provenance = _provenance(kept["train"], counts, recipe, fitted, score)
     files, manifest = seal(candidate, NO_GATE, provenance, shop.private_key)
@@ -128,15 +128,13 @@ def split(rows: Sequence[Row], salt: str, max_train: int) -> dict[str, list[_Kep
 
 
 def reference_rows(kept: Mapping[str, Sequence[_Kept]], salt: str) -> list[_Kept]:
-    """Rows that were never trained on, at most 2,000 a domain, the smallest hashes first."""
+    """Rows that were never trained on, at most 2,000 a domain: those of the gate and the selection, which are scored
+    anyway, then the smallest hashes of the rest."""
     groups: dict[str, list[_Kept]] = {}
-    for each in (*kept["reference"], *kept["gate"], *kept["selection"]):
+    rest = sorted(kept["reference"], key=lambda each: priority_of(each.key, salt))
+    for each in (*kept["gate"], *kept["selection"], *rest):
         groups.setdefault(each.domain, []).append(each)
-    return [
-        each
-        for group in groups.values()
-        for each in sorted(group, key=lambda kept: priority_of(kept.key, salt))[:MAX_REFERENCE]
-    ]
+    return [each for group in groups.values() for each in group[:MAX_REFERENCE]]
 
 
 def examples_of(
@@ -147,7 +145,7 @@ def examples_of(
     budget: int,
 ) -> list[Example]:
     """Memory with the version's logits, gate and selection sets, reference texts: confirmed, not on probation."""
-    logits = candidate.bundle.predict(_texts(kept["train"])).logits
+    logits = candidate.answers.outputs(_texts(kept["train"])).logits
     memory = [
         replace(
             _example(each, model, "memory"),

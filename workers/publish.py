@@ -81,7 +81,7 @@ def new_examples(
 ) -> tuple[Example, ...]:
     """The new domain's memory (with the candidate's logits), gate, selection and reference examples, on probation."""
     trained = material.rows["train"]
-    logits = candidate.bundle.predict([row.text for row in trained]).logits
+    logits = candidate.answers.outputs([row.text for row in trained]).logits
     common = Example(
         model=job.model, domain=material.domain, role="memory", text="", key="", version=version, job_id=job.id,
         probation=True, source="traffic",

@@ -16,6 +16,7 @@ from trimtab.ledger import Ledger
 from trimtab.ledger.versions import get_version
 from trimtab.settings import GateSettings, MemorySettings, Settings, TrainingSettings
 from trimtab.store import AdapterStore
+from workers.evaluate import Answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +36,16 @@ class Workshop:
 
 @dataclass(frozen=True)
 class LoadedVersion:
-    """A verified version: its number, digest, files and merged bundle."""
+    """A verified version: its number, digest, files and the answers of its merged bundle."""
 
     n: int
     digest: str
     files: dict[str, bytes]
-    bundle: ModelBundle
+    answers: Answers
+
+    @property
+    def bundle(self) -> ModelBundle:
+        return self.answers.bundle
 
 
 @contextmanager
@@ -72,4 +77,4 @@ def load_version(shop: Workshop, base: BaseModel, model: str, n: int) -> LoadedV
     files = shop.store.get(digest)
     manifest = verify(files, shop.public_key, digest)
     bundle = build_bundle(base, files, manifest=manifest, digest=digest, max_tokens=shop.max_tokens)
-    return LoadedVersion(n, digest, files, bundle)
+    return LoadedVersion(n, digest, files, Answers(bundle))

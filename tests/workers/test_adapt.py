@@ -21,7 +21,6 @@ from trimtab.ledger.examples import Example, domains, list_examples
 from trimtab.ledger.versions import VersionState
 from trimtab.settings import GateSettings, MemorySettings
 from workers.adapt import run_adaptation
-from workers.evaluate import evaluate
 from workers.workshop import load_version
 
 Adapted = tuple[ToyShop, AdaptationJob]
@@ -48,11 +47,11 @@ def test_the_candidate_is_promoted_with_its_numbers(adapted: Adapted) -> None:
 def test_it_is_better_on_the_new_domain_and_as_good_on_the_old(adapted: Adapted) -> None:
     toy, _ = adapted
     base = load_base(str(toy.base_dir), "cpu")
-    before, after = (load_version(toy.shop, base, MODEL, n).bundle for n in (1, 2))
+    before, after = (load_version(toy.shop, base, MODEL, n).answers for n in (1, 2))
     for domain, least in (("shop", 0.2), ("film", -0.05)):
         rows = toy_rows(domain, 150, seed=77)
         texts, truth = [row.text for row in rows], np.array([LABELS.index(row.label) for row in rows])
-        one, two = (evaluate(bundle, texts, truth) for bundle in (before, after))
+        one, two = (answers.scorecard(texts, truth) for answers in (before, after))
         assert two.balanced_accuracy - one.balanced_accuracy > least
 
 
