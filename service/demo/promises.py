@@ -146,7 +146,7 @@ def _stopped(measured: Measured) -> Promise:
 
 def _decided(domain: str, measured: Measured) -> Promise:
     job = measured.job_of(domain)
-    required = "promoted with its gain, or held with what was missing"
+    required = "promoted with its gain, or not, with what was missing or lost"
     if job is None:
         return Promise(f"{domain}: decided", False, "no job", required)
     checks = (job.get("verdict") or {}).get("checks", [])
@@ -157,7 +157,7 @@ def _decided(domain: str, measured: Measured) -> Promise:
         )
     missing = {name: n for name, n in (job.get("missing") or {}).items() if n}
     reason = job["reason"] or ", ".join(f"{name}: {n} missing" for name, n in missing.items())
-    held = job["status"] in {"held", "timed_out"} and bool(reason)
+    held = job["status"] in {"held", "timed_out", "rejected"} and bool(reason)
     return Promise(f"{domain}: decided", held, f"{job['status']}: {reason}", required)
 
 

@@ -37,6 +37,7 @@ CHANGES = (
         "one domain follows another; no new job must come from quiet, not from waiting",
     ),
     Change("policy", "label_deadline_s", 240.0, "labels come after seconds, not days"),
+    Change("training", "min_gate_labels", 300, "the next domain must prove on these that it forgot nothing"),
     Change("training", "lease_s", 20.0, "a lost worker would be noticed sooner"),
     Change("monitor", "tick_s", 0.25, "a few seconds are long here"),
     Change("server", "poll_s", 0.5, "a swap is seen at once even if the hint is lost"),

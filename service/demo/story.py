@@ -31,7 +31,7 @@ from trimtab.datafiles import Row
 from trimtab.settings import Settings
 
 MODEL = "sentiment"
-FEEDBACK = 0.6  # share of the traffic whose label comes one day
+FEEDBACK = 0.8  # share of the traffic whose label comes one day
 DELAY_S = 4.0
 RATE = 25.0  # events per second
 RATE_TRAINING = 5.0  # two cores: the traffic leaves the trainer room
