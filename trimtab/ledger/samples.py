@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, exists, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, exists, func, insert, or_, select
 
 from trimtab.ledger.batches import in_batches
 from trimtab.ledger.clock import now
@@ -159,9 +159,10 @@ def forget(tx: Connection, *, prediction_id: str | None = None, client: str | No
         raise ValueError("name either a prediction id or a client")
     column, name = ("client", client) if client is not None else ("prediction_id", prediction_id or "")
     chosen, theirs = (table.c[column] == indexable(name) for table in (predictions, feedback))
-    same = (predictions.c.model == examples.c.model, predictions.c.key == examples.c.key)
-    same_text = or_(predictions.c.text.is_(None), predictions.c.text == examples.c.text)
-    tx.execute(delete(examples).where(exists().where(chosen, *same, same_text)))
+    # An example's key identifies its text, a prediction's its group if it has one: so texts are compared.
+    without_text = and_(predictions.c.text.is_(None), predictions.c.key == examples.c.key)
+    same = (predictions.c.model == examples.c.model, or_(predictions.c.text == examples.c.text, without_text))
+    tx.execute(delete(examples).where(exists().where(chosen, *same)))
     tx.execute(delete(feedback).where(theirs))
     return tx.execute(delete(predictions).where(chosen)).rowcount
 

@@ -254,6 +254,15 @@ class TestForget:
         samples.forget(tx, prediction_id="p1")
         assert examples.keys(tx, MODEL, ["memory"]) == {key}
 
+    def test_a_text_of_a_group_is_forgotten_by_its_text(self, tx: Connection):
+        filled_model(tx)
+        ingest(tx, 1, 2, group="one article")
+        texts = [f"text number {n}" for n in (1, 2)]
+        kept = [Example(model=MODEL, domain="d", role="memory", text=t, key=key_of(t)) for t in texts]
+        examples.add_examples(tx, kept)
+        samples.forget(tx, prediction_id="p1")
+        assert examples.keys(tx, MODEL, ["memory"]) == {key_of("text number 2")}
+
     @pytest.mark.parametrize("named", [{}, {"prediction_id": "p1", "client": "ada"}])
     def test_exactly_one_thing_is_named(self, tx: Connection, named: dict[str, str]):
         ingest(tx, 1)
