@@ -132,7 +132,7 @@ class Supervisor:
             running = self._running.pop(name, None)
             if running is not None and running.process.poll() is None:
                 status = stop_child(running.process, grace_s=grace_s)
-                self._say(name, f"stopped ({_how(status)})")
+                self._say(name, "stopped" if status in {0, -signal.SIGTERM} else f"stopped ({_how(status)})")
 
     def _look_after_all(self) -> None:
         for running in self._running.values():

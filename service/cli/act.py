@@ -154,10 +154,13 @@ def _first_version(
     settings: Settings, name: str, base: str, rows: Sequence[Row], labels: Sequence[str], max_train: int
 ) -> FirstVersion:
     """Prepare the home, train with a progress bar, publish."""
+    import torch
+
     from trimtab.adapter import create_keys
     from workers.first import create_first_version
     from workers.workshop import open_workshop
 
+    torch.set_num_threads(settings.training.threads)
     settings.home.mkdir(parents=True, exist_ok=True)
     if settings.signing.private_key is None:
         create_keys(settings.private_key_path, settings.public_key_path)

@@ -45,10 +45,15 @@ CHANGES = (
 
 
 def demo_settings(settings: Settings, *, home: Path, port: int, seed: int) -> Settings:
-    """The settings of a run: the user's, with the demo's home, port, seed and shortened times."""
+    """The settings of a run: the user's, with the demo's home, port, seed and shortened times, on embedded parts."""
     changes: dict[str, dict[str, Any]] = {
         "server": {"host": "127.0.0.1", "port": port},
         "training": {"seed": seed},
+        "auth": {"mode": "off"},
+        "redis": {"url": None},
+        "ledger": {"url": None},
+        "store": {"url": None},
+        "signing": {"private_key": None, "public_key": None},
     }
     for change in CHANGES:
         changes.setdefault(change.group, {})[change.name] = change.value

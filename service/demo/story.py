@@ -76,7 +76,7 @@ def run_demo(settings: Settings, *, full: bool, json_file: Path | None, keep: bo
             _tell(settings, home, measured)
     finally:
         if keep:
-            show.line(f"The home is kept: trimtab --home {home} status")
+            show.line(f"The home is kept: trimtab --home {home / 'home'} status")
         else:
             shutil.rmtree(home, ignore_errors=True)
     promises = judge(measured)
