@@ -95,3 +95,14 @@ def test_migrate_makes_the_ledger(trimtab: Trimtab, tmp_path: Path) -> None:
     assert trimtab("--home", tmp_path / "new", "migrate").code == 0
     assert trimtab("--home", tmp_path / "new", "migrate").code == 0
     assert (tmp_path / "new" / "ledger.db").exists()
+    assert not (tmp_path / "new" / "keys").exists()
+
+
+def test_migrate_makes_keys_once(trimtab: Trimtab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private, public = tmp_path / "private" / "signing.pem", tmp_path / "public" / "verify.pem"
+    monkeypatch.setenv("TRIMTAB_SIGNING__PRIVATE_KEY", str(private))
+    monkeypatch.setenv("TRIMTAB_SIGNING__PUBLIC_KEY", str(public))
+    assert trimtab("--home", tmp_path, "migrate", "--create-keys").code == 0
+    made = private.read_bytes(), public.read_bytes()
+    assert trimtab("--home", tmp_path, "migrate", "--create-keys").code == 0
+    assert (private.read_bytes(), public.read_bytes()) == made
