@@ -37,14 +37,21 @@ CHANGES = (
         "one domain follows another; no new job must come from quiet, not from waiting",
     ),
     Change("policy", "label_deadline_s", 240.0, "labels come after seconds, not days"),
-    Change("training", "min_gate_labels", 300, "the next domain must prove on these that it forgot nothing"),
-    Change("training", "lease_s", 20.0, "a lost worker would be noticed sooner"),
     Change("monitor", "tick_s", 0.25, "a few seconds are long here"),
     Change("server", "poll_s", 0.5, "a swap is seen at once even if the hint is lost"),
 )
 
+FULL_CHANGES = (
+    Change("training", "min_gate_labels", 300, "the next domain must prove on these that it forgot nothing"),
+)
 
-def demo_settings(settings: Settings, *, home: Path, port: int, seed: int) -> Settings:
+
+def changes_of(*, full: bool) -> tuple[Change, ...]:
+    """What a run changes; `--full` asks for more labels, because later domains are held against earlier ones."""
+    return CHANGES + FULL_CHANGES if full else CHANGES
+
+
+def demo_settings(settings: Settings, *, home: Path, port: int, seed: int, full: bool) -> Settings:
     """The settings of a run: the user's, with the demo's home, port, seed and shortened times, on embedded parts."""
     changes: dict[str, dict[str, Any]] = {
         "server": {"host": "127.0.0.1", "port": port},
@@ -55,7 +62,7 @@ def demo_settings(settings: Settings, *, home: Path, port: int, seed: int) -> Se
         "store": {"url": None},
         "signing": {"private_key": None, "public_key": None},
     }
-    for change in CHANGES:
+    for change in changes_of(full=full):
         changes.setdefault(change.group, {})[change.name] = change.value
     groups = {group: getattr(settings, group).model_copy(update=named) for group, named in changes.items()}
     return settings.model_copy(update={"home": home, "config": None} | groups)

@@ -20,7 +20,7 @@ from service.demo.data import CITATION
 from service.demo.measured import Measured
 from service.demo.plots import draw_plots
 from service.demo.promises import Promise, as_rows
-from service.demo.shortened import CHANGES
+from service.demo.shortened import changes_of
 from service.demo.watch import View, differences
 from trimtab.settings import Settings
 
@@ -88,7 +88,10 @@ def opening(measured: Measured, base: Path, settings: Settings) -> None:
     _table(
         "Changed for the demo",
         ("setting", "default", "here", "why"),
-        [(change.key, change.default, change.value, change.reason) for change in CHANGES],
+        [
+            (change.key, change.default, change.value, change.reason)
+            for change in changes_of(full=measured.full)
+        ],
     )
 
 
@@ -126,7 +129,8 @@ def as_document(measured: Measured, promises: Sequence[Promise]) -> dict[str, An
         },
         "seconds": measured.seconds,
         "shortened": [
-            {"setting": c.key, "default": c.default, "value": c.value, "reason": c.reason} for c in CHANGES
+            {"setting": c.key, "default": c.default, "value": c.value, "reason": c.reason}
+            for c in changes_of(full=measured.full)
         ],
         "budget": measured.budget,
         "in_domain": {

@@ -90,7 +90,9 @@ def _tell(settings: Settings, home: Path, measured: Measured) -> None:
     with measured.timed("prepare"):
         base, rows = packaged_model(), _prepare_rows(measured)
         data = _write_rows(home / "init.jsonl", rows[SOURCE].init)
-    settings = demo_settings(settings, home=home / "home", port=free_port(), seed=measured.seed)
+    settings = demo_settings(
+        settings, home=home / "home", port=free_port(), seed=measured.seed, full=measured.full
+    )
     show.opening(measured, base, settings)
     with measured.timed("init"):
         init_model(settings, MODEL, base=base, data=data, max_train=MAX_TRAIN)

@@ -15,7 +15,7 @@ from service.demo.measured import Accuracy, Measured, Rollback
 from service.demo.plots import draw_plots, rolling
 from service.demo.probe import ProbeAnswer, Purity, difference, purity
 from service.demo.promises import judge
-from service.demo.shortened import CHANGES, demo_settings
+from service.demo.shortened import changes_of, demo_settings
 from service.demo.watch import View, differences
 from service.replay import Sent
 from trimtab.datafiles import Row
@@ -199,7 +199,9 @@ def test_the_document_is_json_and_complete() -> None:
     assert document["held"]
     assert document["swap"]["told_apart"] == 400
     assert document["jobs"]["tweets"]["verdict"]["checks"][2]["power"] == 0.9
-    assert [change["setting"] for change in document["shortened"]] == [change.key for change in CHANGES]
+    assert [change["setting"] for change in document["shortened"]] == [
+        change.key for change in changes_of(full=True)
+    ]
     assert "features" not in document["reports"][0]
 
 
@@ -229,12 +231,13 @@ def test_rolling_accuracy_covers_a_window() -> None:
 
 def test_the_demo_changes_only_what_it_prints() -> None:
     mine = Settings(gate=GateSettings(alpha=0.01))
-    changed = demo_settings(mine, home=mine.home, port=1234, seed=9)
+    changed = demo_settings(mine, home=mine.home, port=1234, seed=9, full=True)
     assert changed.gate == mine.gate
-    printed = {(change.group, change.name) for change in CHANGES} | {("server", "port"), ("training", "seed")}
+    changes = changes_of(full=True)
+    printed = {(change.group, change.name) for change in changes} | {("server", "port"), ("training", "seed")}
     for group in type(mine).model_fields:
         before, after = getattr(mine, group), getattr(changed, group)
         for name in getattr(type(before), "model_fields", {}):
             if getattr(before, name) != getattr(after, name):
                 assert (group, name) in printed
-    assert all(change.default != change.value for change in CHANGES)
+    assert all(change.default != change.value for change in changes)
