@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,54 +14,16 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
-from service.client import ApiClient, CallFailed
 from service.demo.machine import free_port
 from service.home import Running, find_running
-from service.parts import child_environment
 from service.valkey import answers
 from tests.fixtures.toy_texts import toy_rows
+from tests.fixtures.ups import Up, ready_up, start_up
 from tests.fixtures.workshops import toy_shop, wait_until
 from trimtab.settings import ServerSettings, Settings, runtime_dir
 
 pytestmark = pytest.mark.slow
 PARTS = {"valkey", "api", "worker", "monitor"}
-
-
-@dataclass
-class Up:
-    """A started `trimtab up` and its console."""
-
-    settings: Settings
-    process: subprocess.Popen[str]
-    console: Path
-
-    @property
-    def running(self) -> Running:
-        found = find_running(self.settings.home)
-        assert found is not None
-        return found
-
-    def said(self, words: str) -> bool:
-        return words in self.console.read_text(encoding="utf-8")
-
-    def answers(self) -> bool:
-        try:
-            with ApiClient(self.running.url) as client:
-                return client.predict("toy", ["good film"])[0].version == 1
-        except CallFailed:
-            return False
-
-    def wait(self) -> int:
-        return self.process.wait(60)
-
-
-def start_up(settings: Settings, console: Path) -> Up:
-    with console.open("w", encoding="utf-8") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "up"],
-            stdout=output, stderr=subprocess.STDOUT, text=True, env=child_environment(settings),
-        )  # fmt: skip
-    return Up(settings, process, console)
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +40,8 @@ def home_with_model(tmp_path_factory: pytest.TempPathFactory, tiny_base_dir: Pat
 @pytest.fixture
 def up(home_with_model: Settings, tmp_path: Path) -> Iterator[Up]:
     """`trimtab up` on that home, ready."""
-    started = start_up(home_with_model, tmp_path / "console")
-    try:
-        wait_until(
-            lambda: find_running(home_with_model.home) or started.process.poll() is not None, "readiness"
-        )
-        assert started.process.poll() is None, started.console.read_text(encoding="utf-8")
+    with ready_up(home_with_model, tmp_path / "console") as started:
         yield started
-    finally:
-        started.process.send_signal(signal.SIGTERM)
-        started.wait()
 
 
 def all_gone(running: Running) -> bool:
