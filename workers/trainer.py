@@ -22,6 +22,7 @@ from typing import Any
 
 import redis
 
+from trimtab.adapter import load_private_key
 from trimtab.errors import LeaseLost, Unavailable
 from trimtab.jobs import JobStatus, Lease
 from trimtab.ledger import Ledger
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.nice(NICENESS)
     settings = read_settings()
     set_up_logs("trainer")
+    load_private_key(settings.private_key_path)  # a missing key shows before seconds are spent on loading
     lease = Lease(job_id=arguments.job_id, owner=arguments.owner, token=arguments.token)
     return train(settings, lease) if holds(settings, lease) else LEASE_LOST
 

@@ -41,17 +41,6 @@ def claimed(empty_shop: ToyShop) -> tuple[ToyShop, Lease]:
     return empty_shop, empty_shop.claim(job)
 
 
-def test_it_ends_the_job(claimed: tuple[ToyShop, Lease]) -> None:
-    toy, lease = claimed
-    process = start(toy.settings, lease, "--parent", str(os.getpid()))
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 0, told
-    ended = toy.job(lease.job_id)
-    assert ended.status in {JobStatus.PROMOTED, JobStatus.HELD, JobStatus.REJECTED}
-    assert ended.version == 2
-    assert '"process": "trainer"' in told
-
-
 def test_whatever_goes_wrong_the_job_fails_with_class_and_message(claimed: tuple[ToyShop, Lease]) -> None:
     toy, lease = claimed
     with toy.ledger.read() as tx:
