@@ -145,20 +145,21 @@ def _stopped(measured: Measured) -> Promise:
 
 
 def _decided(domain: str, measured: Measured) -> Promise:
-    job = measured.job_of(domain)
-    required = "promoted with its gain, or not, with what was missing or lost"
+    """Only a job about this domain's own traffic decides it: one whose window began before is another's."""
+    name, job = f"{domain}: decided", measured.job_of(domain)
+    required = "promoted with its gain, or held with what was missing"
     if job is None:
-        return Promise(f"{domain}: decided", False, "no job", required)
+        return Promise(name, False, "no job", required)
+    if job["window_from_seq"] <= measured.segments[domain]:
+        return Promise(name, False, f"its job ({job['status']}) is about the traffic before it", required)
     checks = (job.get("verdict") or {}).get("checks", [])
-    gain = next((check for check in checks if check["name"].startswith("gain:")), None)
+    gain = next((check for check in checks if check["name"] == f"gain:{domain}"), None)
     if job["status"] == "promoted" and gain is not None:
-        return Promise(
-            f"{domain}: decided", True, f"promoted, gain {gain['value']:+.3f} (n = {gain['n']})", required
-        )
-    missing = {name: n for name, n in (job.get("missing") or {}).items() if n}
-    reason = job["reason"] or ", ".join(f"{name}: {n} missing" for name, n in missing.items())
-    held = job["status"] in {"held", "timed_out", "rejected"} and bool(reason)
-    return Promise(f"{domain}: decided", held, f"{job['status']}: {reason}", required)
+        return Promise(name, True, f"promoted, gain {gain['value']:+.3f} (n = {gain['n']})", required)
+    missing = {part: n for part, n in (job.get("missing") or {}).items() if n}
+    reason = job["reason"] or ", ".join(f"{part}: {n} missing" for part, n in missing.items())
+    held = job["status"] in {"held", "timed_out"} and bool(reason)
+    return Promise(name, held, f"{job['status']}: {reason}", required)
 
 
 def accuracy_of(accuracies: Iterable[Accuracy], version: int, domain: str) -> Accuracy | None:

@@ -28,10 +28,18 @@ CHECKS = [
     TEST | {"name": "gain:tweets"},
 ]
 JOB = {
-    "id": "j", "status": "promoted", "version": 2, "attempts": 1, "reason": "every check passed", "missing": None,
+    "id": "j", "window_from_seq": 402, "status": "promoted", "version": 2, "attempts": 1,
+    "reason": "every check passed", "missing": None,
     "verdict": {"verdict": "promote", "checks": CHECKS},
 }  # fmt: skip
-HELD = JOB | {"status": "held", "reason": "gain:nyt: 40 labelled examples, 100 are needed", "verdict": None}
+AMAZON = JOB | {
+    "window_from_seq": 1_002, "verdict": {"verdict": "promote", "checks": [*CHECKS[:2], TEST | {"name": "gain:amazon"}]}
+}  # fmt: skip
+HELD = (
+    JOB
+    | {"window_from_seq": 2_002}
+    | {"status": "held", "reason": "gain:nyt: 40 labelled examples, 100 are needed", "verdict": None}
+)
 GOOD_PURITY = Purity(
     answers=500, told_apart=400, largest_difference=3e-7, impure=0, unknown=0, by_version={1: 300, 2: 200}
 )
@@ -53,8 +61,8 @@ def good_run() -> Measured:
     return Measured(
         seed=1, full=True, further=("amazon", "nyt"),
         sent=[answered("positive", 1 + (i > 600)) for i in range(1_000)],
-        segments={"movie": 0, "tweets": 400, "movie again": 800},
-        in_domain_events=2_000, detected_after={"tweets": 170}, jobs={"tweets": JOB, "amazon": JOB, "nyt": HELD},
+        segments={"movie": 0, "tweets": 400, "movie again": 800, "amazon": 1_000, "nyt": 2_000},
+        in_domain_events=2_000, detected_after={"tweets": 170}, jobs={"tweets": JOB, "amazon": AMAZON, "nyt": HELD},
         return_events=1_000, n_answers=5_000, purity=GOOD_PURITY,
         accuracies=[
             accuracy(1, "movie", 0.83), accuracy(2, "movie", 0.82),
@@ -116,6 +124,9 @@ BREAKS: dict[str, list[Callable[[Measured], object]]] = {
         lambda m: m.jobs.pop("amazon"),
         lambda m: m.jobs.update(amazon=JOB | {"status": "failed", "reason": "no disk"}),
         lambda m: m.jobs.update(amazon=HELD | {"status": "waiting_for_labels"}),
+        lambda m: m.jobs.update(amazon=AMAZON | {"status": "rejected"}),
+        lambda m: m.jobs.update(amazon=AMAZON | {"window_from_seq": 900}),
+        lambda m: m.jobs.update(amazon=AMAZON | {"verdict": {"verdict": "promote", "checks": CHECKS}}),
     ],
 }  # fmt: skip
 
