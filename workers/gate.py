@@ -6,6 +6,7 @@ Non-inferiority on every past domain needs no correction for their number: all m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -15,7 +16,7 @@ import numpy as np
 
 from trimtab.settings import GateSettings
 from trimtab.stats.gain import gain_power, superiority
-from trimtab.stats.tango import PairedCounts, non_inferiority, paired_counts, power
+from trimtab.stats.tango import PairedCounts, loss_bound, non_inferiority, paired_counts, power
 from workers.evaluate import Scorecard
 
 MAX_PARITY = 1e-4  # largest difference of logits, merged against unmerged, fp32
@@ -155,7 +156,13 @@ def _forgetting(pair: Paired, settings: GateSettings) -> Check:
     counts = pair.counts
     test = non_inferiority(counts, margin, settings.alpha)
     reached = power(counts.n, counts.discordance, margin, settings.alpha)
-    result = Result.PASS if test.passed else _not_passed(harmful=counts.loss >= margin, reached=reached)
+    shown = counts.loss >= margin and (
+        reached >= ENOUGH_POWER or lowest_loss(counts, settings.alpha) >= margin
+    )
+    result = Result.PASS if test.passed else _not_passed(shown=shown)
+    detail = f"loss {counts.loss:+.4f}, at most {test.bound:+.4f}"
+    if result is Result.INSUFFICIENT:
+        detail += _enough(counts.n, test.bound - counts.loss, margin - counts.loss)
     return Check(
         name=name,
         result=result,
@@ -164,7 +171,7 @@ def _forgetting(pair: Paired, settings: GateSettings) -> Check:
         bound=test.bound,
         n=counts.n,
         power=reached,
-        detail=_told(pair, f"loss {counts.loss:+.4f}, at most {test.bound:+.4f}"),
+        detail=_told(pair, detail),
     )
 
 
@@ -180,9 +187,12 @@ def _gain(pair: Paired, settings: GateSettings) -> Check:
     test = superiority(counts, settings.min_gain, settings.alpha)
     discordance = max(counts.discordance, WORTHWHILE_GAIN)
     reached = gain_power(n, discordance, WORTHWHILE_GAIN, settings.min_gain, settings.alpha)
-    result = (
-        Result.PASS if test.passed else _not_passed(harmful=test.gain < settings.min_gain, reached=reached)
-    )
+    # No gain is shown where even the upper bound of the gain would not be worth a new version.
+    shown = test.gain < settings.min_gain and -lowest_loss(counts, settings.alpha) < WORTHWHILE_GAIN
+    result = Result.PASS if test.passed else _not_passed(shown=shown)
+    detail = f"gain {test.gain:+.4f}, at least {test.bound:+.4f}"
+    if result is Result.INSUFFICIENT:
+        detail += _enough(n, test.gain - test.bound, test.gain)
     return Check(
         name=name,
         result=result,
@@ -191,12 +201,27 @@ def _gain(pair: Paired, settings: GateSettings) -> Check:
         bound=test.bound,
         n=n,
         power=reached,
-        detail=_told(pair, f"gain {test.gain:+.4f}, at least {test.bound:+.4f}"),
+        detail=_told(pair, detail),
     )
 
 
-def _not_passed(*, harmful: bool, reached: float) -> Result:
-    return Result.FAIL if harmful or reached >= ENOUGH_POWER else Result.INSUFFICIENT
+def lowest_loss(counts: PairedCounts, alpha: float) -> float:
+    """Lower confidence bound of the loss, one-sided: by symmetry the upper bound with the roles exchanged."""
+    return -loss_bound(PairedCounts(counts.n, counts.gained, counts.lost), alpha)
+
+
+def _not_passed(*, shown: bool) -> Result:
+    """A check that is not passed fails only where the data show that it should; else more labels would decide."""
+    return Result.FAIL if shown else Result.INSUFFICIENT
+
+
+def _enough(n: int, half_width: float, distance: float) -> str:
+    """How many labels would decide at this estimate: an interval narrows with the root of n."""
+    if distance <= 0.0:
+        return "; the labels do not say yet"
+    return (
+        f"; about {math.ceil(n * (half_width / distance) ** 2) - n} more labels would decide at this estimate"
+    )
 
 
 def _told(pair: Paired, result: str) -> str:

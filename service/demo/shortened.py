@@ -33,8 +33,8 @@ CHANGES = (
     Change(
         "policy",
         "cooldown_s",
-        5.0,
-        "one domain follows another; no new job must come from quiet, not from waiting",
+        30.0,
+        "one domain follows another; longer than a window of traffic, so that a job is about one change",
     ),
     Change("policy", "label_deadline_s", 240.0, "labels come after seconds, not days"),
     Change("monitor", "tick_s", 0.25, "a few seconds are long here"),

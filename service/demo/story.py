@@ -37,6 +37,9 @@ RATE = 25.0  # events per second
 RATE_TRAINING = 5.0  # two cores: the traffic leaves the trainer room
 N_PROBE_TEXTS = 20  # of each of the two domains
 N_KEEPSAKES = 5
+BETWEEN = (
+    570  # events at home between two further domains: more than a window, so that the next change is its own
+)
 AFTER_SWAP = 300  # tweets that the new version answers before the traffic returns to movie
 CATCH_UP_S = 60.0
 JOB_END_S = 420.0
@@ -152,15 +155,19 @@ def _play(machine: Machine, rows: dict[str, DomainRows], measured: Measured) -> 
 
 def _chapters(stage: Stage) -> None:
     measured, movie = stage.measured, stage.rows[SOURCE].stream
+    n_back = len(movie) - BETWEEN * max(len(measured.further) - 1, 0)
     with measured.timed("movie"):
         _at_home(stage, movie[:MIN_IN_DOMAIN])
     with measured.timed("tweets"):
         _new_domain(stage, "tweets")
     with measured.timed("movie again"):
-        _return(stage, movie[MIN_IN_DOMAIN:])
+        _return(stage, movie[MIN_IN_DOMAIN:n_back])
     with measured.timed("compare"):
         _compare(stage, (SOURCE, "tweets"))
     for index, domain in enumerate(measured.further):
+        if index:
+            _send(stage, f"movie before {domain}", movie[n_back + BETWEEN * (index - 1) :][:BETWEEN])
+            _wait_until_seen(stage)
         with measured.timed(domain):
             _new_domain(stage, domain)
         with measured.timed("compare"):

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
 
 from trimtab.settings import GateSettings
-from trimtab.stats.tango import power
+from trimtab.stats.tango import PairedCounts, non_inferiority, power, score_z
 from workers.evaluate import Scorecard, scorecard
-from workers.gate import Check, Decision, Evidence, Paired, Result, Verdict, gate
+from workers.gate import Check, Decision, Evidence, Paired, Result, Verdict, gate, lowest_loss
 
 SETTINGS = GateSettings()
 
@@ -74,7 +77,9 @@ def test_forgetting_rejects() -> None:
 
 def test_a_point_estimate_below_the_margin_is_not_enough() -> None:
     harmless_looking = pair(1500, 90, 60)  # 2 points lost, at most 3.3
-    assert judged(past=(harmless_looking,)).decision is Decision.REJECT
+    verdict = judged(past=(harmless_looking,))
+    assert verdict.decision is Decision.HOLD  # neither proven harmless nor shown to be harmful
+    assert "about 1283 more labels would decide" in verdict.reason
 
 
 def test_too_few_examples_to_exclude_forgetting_hold() -> None:
@@ -160,3 +165,26 @@ def test_bad_candidates_rarely_pass() -> None:
         lost, gained, _ = rng.multinomial(1500, [0.055, 0.025, 0.92])
         passed += judged(past=(pair(1500, int(lost), int(gained)),)).decision is Decision.PROMOTE
     assert passed / 100 <= 0.05 + 0.07
+
+
+def test_a_large_loss_on_few_labels_waits_for_more_labels() -> None:
+    few = pair(160, 6, 0)  # 3.75 points lost, between 1.6 and 7.1
+    verdict = judged(past=(few,))
+    assert verdict.decision is Decision.HOLD
+    assert judged(past=(pair(1600, 60, 0),)).decision is Decision.REJECT
+
+
+def test_a_gain_that_is_not_significant_waits_and_says_for_how_many() -> None:
+    verdict = judged(gain=pair(321, 7, 13, "amazon"))
+    assert verdict.decision is Decision.HOLD
+    assert "more labels would decide" in verdict.reason
+
+
+@given(st.integers(1, 60), st.integers(0, 60), st.integers(130, 400))
+def test_the_lower_bound_of_a_loss_mirrors_the_upper_bound_of_the_gain(
+    lost: int, gained: int, n: int
+) -> None:
+    counts = PairedCounts(n, lost, gained)
+    lowest = lowest_loss(counts, 0.05)
+    assert lowest <= counts.loss <= non_inferiority(counts, 0.03, 0.05).bound
+    assert score_z(counts, lowest) == pytest.approx(norm.isf(0.05), abs=1e-3)
