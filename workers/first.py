@@ -17,7 +17,7 @@ from trimtab.datafiles import Row
 from trimtab.errors import AlreadyExists, DataError, ModelNotFound
 from trimtab.ledger import versions
 from trimtab.ledger.examples import Example, add_examples
-from trimtab.ledger.models import create_model, get_model
+from trimtab.ledger.models import create_model, get_model, require_name
 from trimtab.splits import choose_part, key_of
 from workers.artefact import Candidate, Provenance, draft, library_versions, seal, with_references
 from workers.classifier import TrainableClassifier
@@ -84,6 +84,7 @@ def create_first_version(
         max_train: rows trained on at most; the surplus joins the drift reference.
 
     Raises:
+        InvalidInput: the model cannot be named so.
         AlreadyExists: there is a model of this name.
         DataError: fewer than two labels, one that is not among `labels`, or fewer than 8 training rows of one.
         BaseModelMissing: the base cannot be loaded.
@@ -187,6 +188,7 @@ def _example(kept: _Kept, model: str, role: str) -> Example:
 
 
 def _refuse_taken(shop: Workshop, model: str) -> None:
+    require_name(model)
     with shop.ledger.read() as tx:
         try:
             get_model(tx, model)

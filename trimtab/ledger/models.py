@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from trimtab.errors import AlreadyExists, GenerationMismatch, ModelNotFound
+from trimtab.errors import AlreadyExists, GenerationMismatch, InvalidInput, ModelNotFound
 from trimtab.ledger.clock import now
 from trimtab.ledger.events import record_event
 from trimtab.ledger.schema import models
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +38,17 @@ class ModelRow:
     created_at: float
 
 
+def require_name(name: str) -> None:
+    """Raises InvalidInput unless the name can stand in a path, a metric and a command line as it is."""
+    if NAME.fullmatch(name) is None:
+        raise InvalidInput(
+            f"model name {name!r}: write 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first"
+        )
+
+
 def create_model(tx: Connection, name: str, labels: Sequence[str], base: str, base_digest: str) -> ModelRow:
-    """Add a model; raises AlreadyExists when the name is taken."""
+    """Add a model; raises InvalidInput when it cannot be named so, AlreadyExists when the name is taken."""
+    require_name(name)
     if _find(tx, name) is not None:
         raise AlreadyExists(f"There is already a model named {name!r}.")
     values: dict[str, Any] = {"name": name, "labels": list(labels), "base": base, "base_digest": base_digest}

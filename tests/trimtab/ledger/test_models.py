@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Connection
 
-from trimtab.errors import AlreadyExists, GenerationMismatch, ModelNotFound
+from trimtab.errors import AlreadyExists, GenerationMismatch, InvalidInput, ModelNotFound
 from trimtab.ledger import events, models
 
 
@@ -44,3 +44,11 @@ def test_the_generation_is_compared_with_the_expected_one(tx: Connection):
     assert models.require_generation(tx, "news", 0) == 0
     with pytest.raises(GenerationMismatch, match="Expected generation 4 of 'news', but it is 0"):
         models.require_generation(tx, "news", 4)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "bad name!", "../up", "-x", ".hidden", "a/b", "a" * 65, "caf\u00e9", "a\n"]
+)
+def test_a_name_that_cannot_stand_in_a_path_is_refused(tx: Connection, name: str):
+    with pytest.raises(InvalidInput, match="model name"):
+        models.create_model(tx, name, ["a", "b"], "base", "d")
