@@ -81,7 +81,7 @@ def test_lists_do_not_depend_on_the_order_of_arrival(tx: Connection):
     assert keys(examples.list_examples(tx, MODEL, "memory")) == ["c", "a", "b", "d"]
     assert keys(examples.list_examples(tx, MODEL, "memory", "movie")) == ["c", "a", "b"]
     assert keys(examples.list_examples(tx, MODEL, "memory", include_probation=False)) == ["c", "b", "d"]
-    assert examples.list_examples(tx, "another model", "memory") == []
+    assert examples.list_examples(tx, "another-model", "memory") == []
 
 
 def test_domains_in_the_order_in_which_they_entered(tx: Connection):
@@ -97,7 +97,7 @@ def test_keys_of_several_roles(tx: Connection):
 
 
 def test_the_memory_is_replaced_and_nothing_else(tx: Connection):
-    other = filled_model(tx, "another model")
+    other = filled_model(tx, "another-model")
     examples.add_examples(tx, [example("a"), example("g", role="gate"), example("o", model=other)])
     assert examples.replace_memory(tx, MODEL, [example("b"), example("c", probation=True, version=2)]) == 2
     assert keys(examples.list_examples(tx, MODEL, "memory")) == ["b", "c"]

@@ -145,7 +145,7 @@ class TestCounts:
         feedback.record_feedback(tx, [say(n, "pos") for n in range(10)])
         assert [row.seq for row in feedback.labelled(tx, MODEL, 8)] == [8, 9, 10]
         assert sum(n for part in feedback.label_counts(tx, MODEL, 8).values() for n in part.values()) == 3
-        assert feedback.label_counts(tx, "another model") == {}
+        assert feedback.label_counts(tx, "another-model") == {}
 
     def test_accuracy_of_the_newest_labelled_predictions_of_a_version(self, tx: Connection):
         ingest(tx, 1, 2, 3, 4)

@@ -51,7 +51,7 @@ class TestOpen:
     def test_one_in_flight_a_model(self, tx: Connection, model: str, job: AdaptationJob):
         with pytest.raises(JobInFlight, match=job.id):
             opened(tx, model)
-        other = filled_model(tx, "another model")
+        other = filled_model(tx, "another-model")
         assert opened(tx, other).status is JobStatus.QUEUED
         jobs.cancel(tx, job.id)
         assert opened(tx, model).id != job.id
@@ -234,7 +234,7 @@ class TestList:
         first = opened(tx, model)
         jobs.cancel(tx, first.id)
         second = opened(tx, model)
-        third = opened(tx, filled_model(tx, "another model"))
+        third = opened(tx, filled_model(tx, "another-model"))
         assert [job.id for job in jobs.list_jobs(tx)] == [third.id, second.id, first.id]
         assert [job.id for job in jobs.list_jobs(tx, limit=1)] == [third.id]
         assert [job.id for job in jobs.list_jobs(tx, model)] == [second.id, first.id]
