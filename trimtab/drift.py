@@ -6,9 +6,14 @@ Plain frozen data that more than one process reads: the monitor writes it, the l
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from functools import cache
+from typing import Self, TypeVar
+
+from pydantic import TypeAdapter
+
+Kept = TypeVar("Kept")
 
 
 class DriftState(StrEnum):
@@ -33,7 +38,7 @@ class DriftState(StrEnum):
 
 _MEANINGS = {
     DriftState.COLLECTING: "No full window of the serving version's traffic yet, or no reference: alarms are off.",
-    DriftState.CALIBRATING: "Thresholds are being simulated; a safe asymptotic one is used until then.",
+    DriftState.CALIBRATING: "Thresholds are being simulated; safe ones, slower to alarm, hold until then.",
     DriftState.OK: "The window looks like a domain that the serving version was accepted on.",
     DriftState.KNOWN: "The window is a mixture of accepted domains: nothing to learn, no job.",
     DriftState.SUSPECT: "An alarm that no second check has confirmed yet, or that is too small to act on.",
@@ -45,26 +50,86 @@ _MEANINGS = {
 }
 
 
+class DriftKind(StrEnum):
+    """What happened, as far as it can be told; `meaning` and `action` are sentences for people."""
+
+    COVARIATE_BENIGN = "covariate_benign"
+    COVARIATE_HARMFUL = "covariate_harmful"
+    LABEL_SHIFT = "label_shift"
+    CONCEPT = "concept"
+    VOCABULARY = "vocabulary"
+    SOURCE = "source"
+
+    @property
+    def meaning(self) -> str:
+        """What it is."""
+        return _KINDS[self][0]
+
+    @property
+    def action(self) -> str:
+        """What follows from it."""
+        return _KINDS[self][1]
+
+
+_KINDS = {
+    DriftKind.COVARIATE_BENIGN: (
+        "The inputs changed; no harm beyond the stated bound is visible, and estimates understate harm.",
+        "An adaptation job looks for something to gain; labels would settle whether it hurts.",
+    ),
+    DriftKind.COVARIATE_HARMFUL: (
+        "The inputs changed and the model is estimated or known to be worse on them.",
+        "An adaptation job opens; label requests name the texts that matter.",
+    ),
+    DriftKind.LABEL_SHIFT: (
+        "The classes come in other shares; within a class the inputs look the same.",
+        "The prior is corrected; nothing need be trained.",
+    ),
+    DriftKind.CONCEPT: (
+        "Labels say that the model errs more often on inputs that look the same.",
+        "An adaptation job opens and trains with labels only: pseudo-labels would teach the old concept.",
+    ),
+    DriftKind.VOCABULARY: (
+        "Other scripts, unknown tokens or digits make up most of the change.",
+        "An adaptation job opens; a tokenizer that does not know the words limits what it can gain.",
+    ),
+    DriftKind.SOURCE: (
+        "One client of several accounts for the change.",
+        "A person is paged and nothing is trained: one client's traffic must not teach the model.",
+    ),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeatureDrift:
     """How far one monitored feature moved.
 
     Attributes:
         name: Name of the feature (`FeatureMap.names`).
-        ks: Exact two-sample Kolmogorov-Smirnov D in [0, 1] against the nearest reference.
+        ks: Exact two-sample Kolmogorov-Smirnov D in [0, 1] against the hypothesis' rows (`scipy.stats.ks_2samp`).
+        p_value: Of that test alone: a description, not adjusted for the features or for repeated looks.
+        share: Of the energy (sum of squared D over all features).
+        edges: The 15 inner edges of the 16 bins of `before` and `after`.
+        before, after: Share of the reference's and of the window's values in each bin; each sums to 1.
     """
 
     name: str
     ks: float
+    p_value: float | None = None
+    share: float = 0.0
+    edges: tuple[float, ...] = ()
+    before: tuple[float, ...] = ()
+    after: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmStatistic:
-    """One statistic of the window and the value above which it is an alarm (same unit)."""
+    """One statistic and the value above which it is an alarm (same unit); low, high: the threshold's interval."""
 
     name: str
     statistic: float
     threshold: float
+    low: float | None = None
+    high: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -78,6 +143,83 @@ class ArmStatistic:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Harm:
+    """Accuracy estimated without labels; it understates harm, which `note` says with its reason.
+
+    drop: reference_accuracy - estimated_accuracy (CBPE); drop_low: its lower bound. atc_accuracy: by ATC.
+    n_reference: labelled reference rows that the estimate was calibrated on.
+    """
+
+    reference_accuracy: float
+    estimated_accuracy: float
+    drop: float
+    drop_low: float
+    atc_accuracy: float
+    n_reference: int
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRisk:
+    """The sequential test on labelled traffic: accuracy over its newest n labels; statistic, threshold: log10 of M."""
+
+    accuracy: float
+    n: int
+    reference_accuracy: float
+    statistic: float
+    threshold: float
+    alarm: bool
+    drop_low: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelShiftFound:
+    """Class shares before and after as BBSE sees them; `explains`: reweighting leaves nothing above a threshold.
+
+    total_variation: between the two, in [0, 1]. residual: energy over threshold once the reference is reweighted.
+    """
+
+    prior_before: Mapping[str, float]
+    prior_after: Mapping[str, float]
+    total_variation: float
+    residual: float
+    explains: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A client's or domain's share of the window, and of the events in it that look new; before: in the reference."""
+
+    name: str
+    share: float
+    share_new: float
+    share_before: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why it is drift, kept with every alarm. No texts: ids and keys, resolved while the ledger keeps the texts.
+
+    Attributes:
+        features: The features with the largest share of the energy.
+        unexplained_share: Estimated share of the window that no known domain explains; unexplained_low: its bound.
+        separability: Cross-fitted AUC of a linear discriminant of the window against what is known (0.5: none).
+        typical_new: Prediction ids of the inputs that look least like what is known.
+        nearest_old: Keys of the reference texts nearest to those.
+        clients, domains: The largest shares.
+    """
+
+    features: tuple[FeatureDrift, ...] = ()
+    unexplained_share: float = 0.0
+    unexplained_low: float = 0.0
+    separability: float = 0.5
+    typical_new: tuple[str, ...] = ()
+    nearest_old: tuple[str, ...] = ()
+    clients: tuple[Share, ...] = ()
+    domains: tuple[Share, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class DriftReport:
     """The outcome of one check of one window.
 
@@ -86,23 +228,29 @@ class DriftReport:
         model: Name of the model.
         version: The version that answered every sample of the window.
         created_at: Epoch seconds.
-        first_seq, last_seq: Ledger sequence numbers of the window's oldest and newest sample.
-        n_window: Samples in the window.
+        first_seq, last_seq: Ledger sequence numbers of the short window's oldest and newest sample.
+        n_window: Samples in the short window.
         events_seen: Samples of this model seen so far, all versions.
         state: The state after this check.
         arms: Statistics with their thresholds; any above its threshold makes `alarm`.
-        features: The features that moved most, largest first.
-        max_ks: Largest D over all features against the nearest reference: the effect size.
+        features: The features that moved most, largest first (binned D, without histograms).
+        max_ks: Largest D over all features against the hypothesis that explains the window best: the effect size.
         alarm: Some arm is above its threshold.
-        actionable: `alarm` and `max_ks >= min_effect`.
-        calibrated: False while the asymptotic threshold stands in for the simulated one.
+        actionable: An alarm of a size worth acting on: effect, estimated or labelled drop, or unexplained share.
+        calibrated: False while the safe threshold stands in for the simulated one.
         nearest: The accepted domain nearest to the window, or "mixture".
-        mixture: Weight of each accepted domain in the best convex mixture (sums to 1).
+        mixture: Weight of each accepted domain in the hypothesis (sums to 1).
         change_from_seq: Estimated first sample after the change; None when there is no alarm.
-        kind: Kind of drift, when it is known.
-        severity: 0 none, 1 / 2 / 3 for an effect of at least 0.1 / 0.2 / 0.4.
-        explanation: One line for people, with the reason why a job was or was not opened.
+        kind: Kind of drift; None without an alarm.
+        severity: 0 none to 3.
+        explanation: In words: what happened, whether it hurts, what follows, and why a job was or was not opened.
         job_id: The job that this report opened.
+        harm: Accuracy estimated without labels; None with too few labelled reference rows.
+        labelled: The test on labelled traffic; None without labels.
+        label_shift, evidence: With an alarm only.
+        anchor_ks: Largest D against the domains of version 1: slow drift that chains of adaptations would hide.
+        dependence: Largest lag-1 rank autocorrelation over the features of the window.
+        extrapolation: How many times rarer the promised false alarm is than the rarest simulated look.
     """
 
     id: str
@@ -123,10 +271,17 @@ class DriftReport:
     nearest: str
     mixture: Mapping[str, float] = field(default_factory=dict)
     change_from_seq: int | None = None
-    kind: str | None = None
+    kind: DriftKind | None = None
     severity: int = 0
     explanation: str = ""
     job_id: str | None = None
+    harm: Harm | None = None
+    labelled: LabelledRisk | None = None
+    label_shift: LabelShiftFound | None = None
+    evidence: Explanation | None = None
+    anchor_ks: float = 0.0
+    dependence: float = 0.0
+    extrapolation: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -139,12 +294,8 @@ class DriftReport:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote. Unknown members (of a newer release) are ignored."""
-        known = _known_members(cls, text)
-        known["state"] = DriftState(known["state"])
-        known["arms"] = tuple(ArmStatistic(**arm) for arm in known["arms"])
-        known["features"] = tuple(FeatureDrift(**feature) for feature in known["features"])
-        return cls(**known)
+        """Read what `to_json` wrote; members of a newer release are ignored, those of an older one get defaults."""
+        return _reader(cls).validate_json(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +311,8 @@ class MonitorState:
         events_seen: Samples of this model seen so far, all versions.
         alarms_total: Alarms raised so far: changes from quiet to a confirmed, actionable alarm.
         after_seq: Windows hold only samples after this one (set when the champion changes).
+        consumed_seq: Newest sample that the statistics have taken in; 0 before the first.
+        log_m: Log of the e-detector's M a feature and bet, flat, after that sample; empty before the first.
         checked_seq: Newest sample of the last check.
         checked_at: Epoch seconds of the last check.
         consecutive: Actionable checks in a row.
@@ -184,6 +337,8 @@ class MonitorState:
     events_seen: int = 0
     alarms_total: int = 0
     after_seq: int = 0
+    consumed_seq: int = 0
+    log_m: tuple[float, ...] = ()
     checked_seq: int = 0
     checked_at: float = 0.0
     consecutive: int = 0
@@ -196,7 +351,7 @@ class MonitorState:
     watching_version: int = 0
     reference_domains: tuple[str, ...] = ()
     arms: tuple[ArmStatistic, ...] = ()
-    kind: str | None = None
+    kind: DriftKind | None = None
     severity: int = 0
     detail: str = ""
 
@@ -206,12 +361,8 @@ class MonitorState:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote. Unknown members (of a newer release) are ignored."""
-        known = _known_members(cls, text)
-        known["state"] = DriftState(known.get("state", DriftState.COLLECTING))
-        known["reference_domains"] = tuple(known.get("reference_domains", ()))
-        known["arms"] = tuple(ArmStatistic(**arm) for arm in known.get("arms", ()))
-        return cls(**known)
+        """Read what `to_json` wrote; members of a newer release are ignored, those of an older one get defaults."""
+        return _reader(cls).validate_json(text)
 
 
 def report_id(model: str, version: int, last_seq: int) -> str:
@@ -226,6 +377,6 @@ def severity_of(max_ks: float, *, actionable: bool) -> int:
     return 1 + sum(max_ks >= bound for bound in (0.2, 0.4))
 
 
-def _known_members(cls: type[Any], text: str) -> dict[str, Any]:
-    names = {each.name for each in fields(cls)}
-    return {name: value for name, value in json.loads(text).items() if name in names}
+@cache
+def _reader(cls: type[Kept]) -> TypeAdapter[Kept]:
+    return TypeAdapter(cls)

@@ -61,7 +61,7 @@ def test_a_state_survives_json() -> None:
 
 @pytest.mark.parametrize("kept", [REPORT, STATE])
 def test_members_of_a_newer_release_are_ignored(kept: DriftReport | MonitorState) -> None:
-    widened = json.dumps(json.loads(kept.to_json()) | {"harm": 0.1})
+    widened = json.dumps(json.loads(kept.to_json()) | {"colour": 0.1})
     assert type(kept).from_json(widened) == kept
 
 
