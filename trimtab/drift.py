@@ -9,11 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cache
-from typing import Self, TypeVar
 
 from pydantic import TypeAdapter
-
-Kept = TypeVar("Kept")
 
 
 class DriftState(StrEnum):
@@ -237,6 +234,7 @@ class DriftReport:
         max_ks: Largest D over all features against the hypothesis that explains the window best: the effect size.
         alarm: Some arm is above its threshold.
         actionable: An alarm of a size worth acting on: effect, estimated or labelled drop, or unexplained share.
+        harmful: The estimated or labelled drop of accuracy is beyond the tolerance.
         calibrated: False while the safe threshold stands in for the simulated one.
         nearest: The accepted domain nearest to the window, or "mixture".
         mixture: Weight of each accepted domain in the hypothesis (sums to 1).
@@ -272,6 +270,7 @@ class DriftReport:
     mixture: Mapping[str, float] = field(default_factory=dict)
     change_from_seq: int | None = None
     kind: DriftKind | None = None
+    harmful: bool = False
     severity: int = 0
     explanation: str = ""
     job_id: str | None = None
@@ -292,10 +291,10 @@ class DriftReport:
         """JSON object with the attributes' names."""
         return json.dumps(asdict(self))
 
-    @classmethod
-    def from_json(cls, text: str) -> Self:
+    @staticmethod
+    def from_json(text: str) -> "DriftReport":
         """Read what `to_json` wrote; members of a newer release are ignored, those of an older one get defaults."""
-        return _reader(cls).validate_json(text)
+        return _report_reader().validate_json(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,6 +314,8 @@ class MonitorState:
         log_m: Log of the e-detector's M a feature and bet, flat, after that sample; empty before the first.
         checked_seq: Newest sample of the last check.
         checked_at: Epoch seconds of the last check.
+        checked_event_at: Time of the newest sample of the last check, by the replica that answered it.
+        checks: Checks of this version so far.
         consecutive: Actionable checks in a row.
         change_from_seq: Estimated first sample after the change, while there is an alarm.
         in_alarm: A confirmed alarm has not resolved yet (hysteresis).
@@ -341,6 +342,8 @@ class MonitorState:
     log_m: tuple[float, ...] = ()
     checked_seq: int = 0
     checked_at: float = 0.0
+    checked_event_at: float = 0.0
+    checks: int = 0
     consecutive: int = 0
     change_from_seq: int | None = None
     in_alarm: bool = False
@@ -359,10 +362,10 @@ class MonitorState:
         """JSON object with the attributes' names."""
         return json.dumps(asdict(self))
 
-    @classmethod
-    def from_json(cls, text: str) -> Self:
+    @staticmethod
+    def from_json(text: str) -> "MonitorState":
         """Read what `to_json` wrote; members of a newer release are ignored, those of an older one get defaults."""
-        return _reader(cls).validate_json(text)
+        return _state_reader().validate_json(text)
 
 
 def report_id(model: str, version: int, last_seq: int) -> str:
@@ -378,5 +381,10 @@ def severity_of(max_ks: float, *, actionable: bool) -> int:
 
 
 @cache
-def _reader(cls: type[Kept]) -> TypeAdapter[Kept]:
-    return TypeAdapter(cls)
+def _report_reader() -> TypeAdapter[DriftReport]:
+    return TypeAdapter(DriftReport)
+
+
+@cache
+def _state_reader() -> TypeAdapter[MonitorState]:
+    return TypeAdapter(MonitorState)
