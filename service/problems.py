@@ -5,6 +5,7 @@ What an error of ours means in HTTP is one line of `_KINDS`; an error that nobod
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
@@ -51,6 +52,7 @@ class Kind:
 
 _KINDS: Mapping[type[Exception], Kind] = {
     TrimtabError: Kind(500, "internal", "Internal error", internal=True),
+    errors.InvalidTensor: Kind(400, "invalid-tensor", "The inference request is not valid"),
     errors.InvalidInput: Kind(422, "validation", "The request is not valid"),
     errors.NotFound: Kind(404, "not-found", "Not found"),
     errors.ModelNotFound: Kind(404, "model-not-found", "Model not found"),
@@ -64,6 +66,7 @@ _KINDS: Mapping[type[Exception], Kind] = {
     errors.IllegalTransition: Kind(409, "illegal-transition", "The job cannot change so"),
     errors.VersionRefused: Kind(409, "version-refused", "The version must not be served"),
     errors.NothingToRollBack: Kind(409, "nothing-to-roll-back", "Nothing to roll back to"),
+    errors.NothingToAcknowledge: Kind(409, "nothing-to-acknowledge", "No confirmed drift to acknowledge"),
     errors.AdapterRefused: Kind(409, "adapter-refused", "The adapter must not be served"),
     errors.GenerationMismatch: Kind(412, "generation-mismatch", "Somebody else was faster"),
     errors.Unavailable: Kind(503, "unavailable", "Not available now"),
@@ -83,6 +86,7 @@ _HTTP_SLUGS = {
     405: "method-not-allowed",
     413: "body-too-large",
     415: "unsupported-media-type",
+    421: "misdirected-request",
     428: "precondition-required",
     499: "client-closed-request",
 }
@@ -102,18 +106,17 @@ def declared(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"description": HTTPStatus(code).phrase, "content": content} for code in every}
 
 
-def problem(  # the members of a problem
+def problem(
     status: int,
     slug: str,
     title: str,
     detail: str,
     request_id: str,
     *,
-    headers: Mapping[str, str] | None = None,
     items: list[dict[str, Any]] | None = None,
-) -> JSONResponse:
-    """A problem as a response; 429 and 503 always say when to come back."""
-    body = Problem(
+) -> Problem:
+    """A problem; items say what is wrong with which field."""
+    return Problem(
         type=_URN + slug,
         title=title,
         status=status,
@@ -122,31 +125,48 @@ def problem(  # the members of a problem
         error=f"{title}: {detail}",
         errors=items,
     )
+
+
+def problem_body(error: TrimtabError, request_id: str) -> Problem:
+    """The problem of an error of ours."""
+    kind = _kind_of(error)
+    detail = str(type(error)()) if kind.internal else str(error)
+    return problem(kind.status, kind.slug, kind.title, detail, request_id)
+
+
+def answer_with(body: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """A problem as a response; 429 and 503 always say when to come back."""
     sent = dict(headers or {})
-    if status in {429, 503}:
+    if body.status in {429, 503}:
         sent.setdefault("Retry-After", "1")
-    return JSONResponse(body.model_dump(exclude_none=True), status, sent, media_type=MEDIA_TYPE)
+    # ASCII: a name that a client sent may hold what UTF-8 cannot say (a lone surrogate).
+    text = json.dumps(body.model_dump(exclude_none=True), ensure_ascii=True)
+    return Response(text, body.status, sent, media_type=MEDIA_TYPE)
 
 
 def http_problem(
     status: int, detail: str, request_id: str, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
+) -> Response:
     """The problem of a plain HTTP error (401, 404, 405, 413 ...)."""
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error"
-    return problem(status, _HTTP_SLUGS.get(status, "http-error"), phrase, detail, request_id, headers=headers)
+    return answer_with(
+        problem(status, _HTTP_SLUGS.get(status, "http-error"), phrase, detail, request_id), headers
+    )
 
 
-def problem_of(error: TrimtabError, request_id: str) -> JSONResponse:
-    """The problem of an error of ours."""
-    kind = next(_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS)
-    detail = str(type(error)()) if kind.internal else str(error)
-    headers = {}
-    if isinstance(error, Unavailable) and kind.status in {429, 503}:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-    return problem(kind.status, kind.slug, kind.title, detail, request_id, headers=headers)
+def problem_of(error: TrimtabError, request_id: str) -> Response:
+    """The response to an error of ours."""
+    body = problem_body(error, request_id)
+    wait = isinstance(error, Unavailable) and body.status in {429, 503}
+    retry = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))} if wait else {}
+    return answer_with(body, retry)
 
 
-async def _answer_trimtab_error(request: Request, error: Exception) -> JSONResponse:
+def _kind_of(error: TrimtabError) -> Kind:
+    return next(_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS)
+
+
+async def _answer_trimtab_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TrimtabError)  # noqa: S101  # registered for this class
     response = problem_of(error, call_of(request.scope).request_id)
     if response.status_code >= 500 and response.status_code != 504:
@@ -154,7 +174,7 @@ async def _answer_trimtab_error(request: Request, error: Exception) -> JSONRespo
     return response
 
 
-async def _answer_validation_error(request: Request, error: Exception) -> JSONResponse:
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for this class
     request_id = call_of(request.scope).request_id
     items = [
@@ -164,9 +184,11 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
         return http_problem(400, "the body is not valid JSON", request_id)
     first = items[0]
     detail = f"{'.'.join(first['at'])}: {first['problem']}"
-    return problem(422, "validation", "The request is not valid", detail, request_id, items=items)
+    return answer_with(
+        problem(422, "validation", "The request is not valid", detail, request_id, items=items)
+    )
 
 
-async def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
+async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for this class
     return http_problem(error.status_code, error.detail, call_of(request.scope).request_id, error.headers)

@@ -5,12 +5,14 @@ TrimtabError
 ├── DataError                     the user's file is wrong: file, line, reason    (exit 2)
 ├── BaseModelMissing              the base model cannot be loaded                 (exit 2)
 ├── HomeInUse                     another supervisor owns this home               (exit 2)
-├── InvalidInput                  the request is wrong                            (400/422)
+├── InvalidInput                  the request is wrong                            (422)
+│   └── InvalidTensor             an inference request is, in its own protocol    (400)
 ├── NotFound                                                                      (404)
 │   ├── ModelNotFound, VersionNotFound, AliasNotFound, JobNotFound, ReportNotFound
 │   └── VersionNotLoaded          exists perhaps, but is not served by this replica
 ├── Conflict                                                                      (409)
-│   ├── JobInFlight, IllegalTransition, LeaseLost, VersionRefused, NothingToRollBack, AlreadyExists
+│   ├── JobInFlight, IllegalTransition, LeaseLost, VersionRefused, NothingToRollBack,
+│   │   NothingToAcknowledge, AlreadyExists
 │   └── GenerationMismatch        somebody else changed it meanwhile              (412)
 ├── AdapterRefused                a version must not be built or served
 │   └── SignatureInvalid, DigestMismatch, BaseMismatch, SelfTestFailed, MalformedAdapter
@@ -50,6 +52,10 @@ class HomeInUse(TrimtabError):
 
 class InvalidInput(TrimtabError):
     """The request cannot be understood."""
+
+
+class InvalidTensor(InvalidInput):
+    """The inference request cannot be understood."""
 
 
 class NotFound(TrimtabError):
@@ -106,6 +112,10 @@ class VersionRefused(Conflict):
 
 class NothingToRollBack(Conflict):
     """There is no previous version to go back to."""
+
+
+class NothingToAcknowledge(Conflict):
+    """There is no confirmed drift to acknowledge."""
 
 
 class GenerationMismatch(Conflict):

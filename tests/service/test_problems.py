@@ -14,6 +14,7 @@ STATUS = {
     "ModelNotFound": 404, "VersionNotFound": 404, "AliasNotFound": 404, "JobNotFound": 404, "ReportNotFound": 404,
     "VersionNotLoaded": 404, "NotFound": 404, "InvalidInput": 422, "Conflict": 409, "AlreadyExists": 409,
     "JobInFlight": 409, "IllegalTransition": 409, "LeaseLost": 409, "VersionRefused": 409, "NothingToRollBack": 409,
+    "NothingToAcknowledge": 409,
     "GenerationMismatch": 412, "AdapterRefused": 409, "SignatureInvalid": 409, "DigestMismatch": 409,
     "BaseMismatch": 409, "MalformedAdapter": 409, "SelfTestFailed": 409, "Unavailable": 503, "NotReady": 503,
     "StoreUnavailable": 503, "LedgerUnavailable": 503, "QueueUnavailable": 503, "Overloaded": 429,

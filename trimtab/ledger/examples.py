@@ -32,7 +32,7 @@ class Example:
         version: The version with which it entered.
         job_id: The job with which it entered; None for `init`.
         probation: True until the version's watch is over; deleted when the version is rolled back.
-        priority: 0 <= priority < 2**63; the memory keeps the smallest.
+        priority: 0 <= priority < 2**63; the memory keeps the smallest. A reference's is its place in its domain.
         source: Where it came from, e.g. "init" or "traffic".
     """
 
@@ -88,6 +88,12 @@ def keys(tx: Connection, model: str, roles: Sequence[str]) -> set[str]:
     """The keys of every example of these roles: what must not be used for another purpose."""
     query = select(table.c.key).where(table.c.model == model, table.c.role.in_(list(roles)))
     return set(tx.execute(query).scalars())
+
+
+def texts_of_keys(tx: Connection, model: str, wanted: Sequence[str]) -> dict[str, str]:
+    """A kept text of each key that has one."""
+    query = select(table.c.key, table.c.text).where(table.c.model == model, table.c.key.in_(list(wanted)))
+    return {row.key: row.text for row in tx.execute(query.order_by(table.c.id.desc()))}
 
 
 def replace_memory(tx: Connection, model: str, examples: Iterable[Example]) -> int:

@@ -66,6 +66,14 @@ class LabelledRow:
     group: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A labelled prediction, and whether the answer was right."""
+
+    seq: int
+    right: bool
+
+
 @dataclass(frozen=True)
 class _Known:
     seq: int
@@ -138,14 +146,14 @@ def label_counts(tx: Connection, model: str, from_seq: int = 0) -> dict[str, dic
     return counts
 
 
-def labelled_accuracy(tx: Connection, model: str, version: int, last_n: int) -> tuple[float, int]:
-    """Share of right answers in a version's newest `last_n` labelled predictions, and how many; (nan, 0): none."""
-    newest = _newest(model, _first_of_newest(tx, model, version, last_n))
-    query = select(newest.c.label, newest.c.predicted).where(newest.c.rank == 1, newest.c.version == version)
-    rows = tx.execute(query).all()
-    if not rows:
-        return float("nan"), 0
-    return sum(row.label == row.predicted for row in rows) / len(rows), len(rows)
+def outcomes(tx: Connection, model: str, version: int, last_n: int, after_seq: int = 0) -> list[Outcome]:
+    """The newest `last_n` labelled predictions of a version above `after_seq`, oldest first."""
+    newest = _newest(model, max(_first_of_newest(tx, model, version, last_n), after_seq + 1))
+    query = select(newest.c.seq, newest.c.label, newest.c.predicted)
+    rows = tx.execute(
+        query.where(newest.c.rank == 1, newest.c.version == version).order_by(newest.c.seq)
+    ).all()
+    return [Outcome(seq=int(row.seq), right=row.label == row.predicted) for row in rows]
 
 
 def _first_of_newest(tx: Connection, model: str, version: int, last_n: int) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
-from trimtab.drift import DriftReport, MonitorState
-from trimtab.errors import ReportNotFound
-from trimtab.ledger.clock import db_now
+from trimtab.drift import DriftReport, DriftState, MonitorState
+from trimtab.errors import NothingToAcknowledge, ReportNotFound
+from trimtab.ledger.clock import db_now, now
+from trimtab.ledger.events import record_event
 from trimtab.ledger.schema import drift_reports, monitor_state
 from trimtab.ledger.upsert import insert_into
 
@@ -60,6 +61,39 @@ def load_state(tx: Connection, model: str) -> MonitorState | None:
     query = select(monitor_state.c.body).where(monitor_state.c.model == model)
     body = tx.execute(query).scalar_one_or_none()
     return None if body is None else MonitorState.from_json(body)
+
+
+def acknowledge(tx: Connection, model: str, actor: str) -> MonitorState:
+    """An operator accepts the present drift: no job until the statistic grows further (`policy.why_not`).
+
+    Nothing is absorbed: the references stay as they are, and reports go on.
+
+    Raises:
+        NothingToAcknowledge: there is no confirmed alarm.
+    """
+    state = load_state(tx, model)
+    if state is None or not state.in_alarm:
+        raise NothingToAcknowledge
+    ratio = max((arm.ratio for arm in state.arms), default=0.0)
+    moment = now(tx)
+    accepted = replace(
+        state,
+        acknowledged_ratio=ratio,
+        state=DriftState.ACKNOWLEDGED,
+        since=moment,
+        detail=f"Accepted by {actor} at {ratio:.2f} times the threshold.",
+    )
+    save_state(tx, accepted)
+    record_event(tx, "drift_acknowledged", model, {"ratio": ratio, "kind": state.kind}, actor)
+    return accepted
+
+
+def expire_reports(tx: Connection, older_than_s: float, limit: int = 5_000) -> int:
+    """Delete up to `limit` reports made longer ago that opened no job; returns how many. Call it again."""
+    old = select(drift_reports.c.seq).where(
+        drift_reports.c.created_at < now(tx) - older_than_s, drift_reports.c.job_id.is_(None)
+    )
+    return tx.execute(delete(drift_reports).where(drift_reports.c.seq.in_(old.limit(limit)))).rowcount
 
 
 def _seq(tx: Connection, report_id: str) -> int:

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, exists, func, insert, or_, select
 
 from trimtab.ledger.batches import in_batches
@@ -53,18 +51,6 @@ class PredictionRow:
     observed_at: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class PredictionWindow:
-    """The newest predictions of one version, oldest first: seqs int64 (n,), features float32 (n, d), n ids."""
-
-    seqs: NDArray[np.int64]
-    features: NDArray[np.float32]
-    prediction_ids: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.prediction_ids)
-
-
 def ingest(tx: Connection, blocks: Sequence[tuple[str, SampleBlock]], *, keep_text: bool = True) -> int:
     """Keep the samples of (stream id, block) pairs; returns how many predictions are new.
 
@@ -78,22 +64,6 @@ def ingest(tx: Connection, blocks: Sequence[tuple[str, SampleBlock]], *, keep_te
     _count_up(tx, rows)
     join_pending(tx, [row["prediction_id"] for row in rows])
     return len(rows)
-
-
-def window(tx: Connection, model: str, version: int, n: int, after_seq: int = 0) -> PredictionWindow:
-    """The newest `n` predictions of a version with a sequence number above `after_seq`, oldest first."""
-    query = (
-        select(predictions.c.seq, predictions.c.features, predictions.c.prediction_id)
-        .where(predictions.c.model == model, predictions.c.version == version, predictions.c.seq > after_seq)
-        .order_by(predictions.c.seq.desc())
-        .limit(n)
-    )
-    rows = list(reversed(tx.execute(query).all()))
-    return PredictionWindow(
-        seqs=np.array([row.seq for row in rows], dtype=np.int64),
-        features=np.stack([row.features for row in rows]) if rows else np.empty((0, 0), np.float32),
-        prediction_ids=tuple(row.prediction_id for row in rows),
-    )
 
 
 def events_seen(tx: Connection, model: str, version: int | None = None, after_seq: int = 0) -> int:
@@ -132,6 +102,15 @@ def get_prediction(tx: Connection, prediction_id: str) -> PredictionRow | None:
     query = select(*_COLUMNS).where(predictions.c.prediction_id == indexable(prediction_id))
     row = tx.execute(query).mappings().one_or_none()
     return None if row is None else _prediction(row)
+
+
+def get_predictions(tx: Connection, prediction_ids: Sequence[str]) -> dict[str, PredictionRow]:
+    """Those of the predictions that are still kept, by id."""
+    found: dict[str, PredictionRow] = {}
+    for batch in in_batches([indexable(each) for each in prediction_ids]):
+        query = select(*_COLUMNS).where(predictions.c.prediction_id.in_(batch))
+        found |= {row["prediction_id"]: _prediction(row) for row in tx.execute(query).mappings()}
+    return found
 
 
 def expire(tx: Connection, older_than_s: float, limit: int = 5_000) -> int:

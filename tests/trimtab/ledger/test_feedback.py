@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 
@@ -127,6 +126,10 @@ class TestSeveralLabels:
         assert sum(n for part in feedback.label_counts(tx, MODEL).values() for n in part.values()) == 1
 
 
+def seen(tx: Connection, version: int, last_n: int, after_seq: int = 0) -> list[tuple[int, bool]]:
+    return [(each.seq, each.right) for each in feedback.outcomes(tx, MODEL, version, last_n, after_seq)]
+
+
 class TestCounts:
     def test_labels_by_part(self, tx: Connection):
         ingest(tx, *range(50))
@@ -147,16 +150,15 @@ class TestCounts:
         assert sum(n for part in feedback.label_counts(tx, MODEL, 8).values() for n in part.values()) == 3
         assert feedback.label_counts(tx, "another-model") == {}
 
-    def test_accuracy_of_the_newest_labelled_predictions_of_a_version(self, tx: Connection):
+    def test_outcomes_of_the_newest_labelled_predictions_of_a_version_in_their_order(self, tx: Connection):
         ingest(tx, 1, 2, 3, 4)
         ingest(tx, 5, version=2)
-        feedback.record_feedback(tx, [say(1, "neg"), say(2, "pos"), say(3, "pos"), say(5, "neg")])
-        assert feedback.labelled_accuracy(tx, MODEL, 1, 100) == (pytest.approx(2 / 3), 3)
-        assert feedback.labelled_accuracy(tx, MODEL, 1, 2) == (1.0, 2)
-        assert feedback.labelled_accuracy(tx, MODEL, 2, 100) == (0.0, 1)
-        accuracy, n = feedback.labelled_accuracy(tx, MODEL, 3, 100)
-        assert math.isnan(accuracy)
-        assert n == 0
+        feedback.record_feedback(tx, [say(3, "pos"), say(2, "pos"), say(1, "neg"), say(5, "neg")])
+        assert seen(tx, 1, 100) == [(1, False), (2, True), (3, True)]
+        assert seen(tx, 1, 2) == [(2, True), (3, True)]
+        assert seen(tx, 1, 100, after_seq=2) == [(3, True)]
+        assert seen(tx, 2, 100) == [(5, False)]
+        assert seen(tx, 3, 100) == []
 
 
 class TestAnyOrder:

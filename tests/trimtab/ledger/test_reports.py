@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import Connection
 
 from trimtab.drift import ArmStatistic, DriftReport, DriftState, FeatureDrift, MonitorState
-from trimtab.errors import ReportNotFound
-from trimtab.ledger import reports
+from trimtab.errors import NothingToAcknowledge, ReportNotFound
+from trimtab.ledger import clock, reports
+from trimtab.ledger.events import list_events
 
 
 def report(number: int, model: str = "sentiment") -> DriftReport:
@@ -81,3 +82,34 @@ def test_the_monitor_goes_on_where_it_stopped(tx: Connection):
     reports.save_state(tx, replace(state, events_seen=8))
     reports.save_state(tx, MonitorState(model="another"))
     assert reports.load_state(tx, "sentiment") == replace(state, events_seen=8)
+
+
+def test_old_reports_go_unless_they_opened_a_job(tx: Connection):
+    now = clock.now(tx)
+    reports.save_report(tx, replace(report(1), created_at=now - 100.0))
+    reports.save_report(tx, replace(report(2), created_at=now - 100.0, job_id="job-2"))
+    reports.save_report(tx, replace(report(3), created_at=now - 100.0))
+    reports.save_report(tx, replace(report(4), created_at=now))
+    assert reports.expire_reports(tx, 50.0, limit=1) == 1
+    assert reports.expire_reports(tx, 50.0) == 1
+    assert reports.expire_reports(tx, 50.0) == 0
+    assert [each.id for each in reports.list_reports(tx, "sentiment")] == ["report-4", "report-2"]
+
+
+def test_an_operator_acknowledges_a_confirmed_alarm(tx: Connection):
+    arms = (ArmStatistic(name="short", statistic=0.3, threshold=0.1),)
+    drifting = MonitorState(model="sentiment", state=DriftState.DRIFTING, in_alarm=True, arms=arms)
+    reports.save_state(tx, drifting)
+    accepted = reports.acknowledge(tx, "sentiment", "ada")
+    assert accepted == reports.load_state(tx, "sentiment")
+    assert (accepted.state, accepted.acknowledged_ratio) == (DriftState.ACKNOWLEDGED, pytest.approx(3.0))
+    assert "ada" in accepted.detail
+    assert [(event.kind, event.actor) for event in list_events(tx)][-1] == ("drift_acknowledged", "ada")
+
+
+def test_without_a_confirmed_alarm_there_is_nothing_to_acknowledge(tx: Connection):
+    with pytest.raises(NothingToAcknowledge):
+        reports.acknowledge(tx, "sentiment", "ada")
+    reports.save_state(tx, MonitorState(model="sentiment", state=DriftState.SUSPECT))
+    with pytest.raises(NothingToAcknowledge):
+        reports.acknowledge(tx, "sentiment", "ada")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, func, select, update
 
 from tests.fixtures.ledgers import block, filled_model, sample
-from trimtab.ledger import Ledger, clock, examples, feedback, samples
+from trimtab.ledger import Ledger, clock, examples, feedback, samples, windows
 from trimtab.ledger.examples import Example
 from trimtab.ledger.feedback import FeedbackItem
 from trimtab.ledger.schema import blocks, predictions
@@ -72,7 +72,7 @@ class TestIngest:
         assert rows[0].key == key_of("text number 1")
         assert rows[2].key == key_of("", "g")
         assert len({row.key for row in rows}) == 3
-        assert len(samples.window(tx, MODEL, 1, 10)) == 3
+        assert len(windows.rows_after(tx, MODEL, 1, 0, 10, n_features=2)) == 3
 
     def test_odd_characters_do_not_stop_the_stream(self, tx: Connection):
         odd = sample(
@@ -90,7 +90,7 @@ class TestIngest:
         assert ingest(tx, 1, score=float("nan"), features=(float("nan"), float("inf"))) == 1
         (row,) = samples.window_rows(tx, MODEL, 0, 10)
         assert row.score == 0.0
-        assert np.isnan(samples.window(tx, MODEL, 1, 1).features[0, 0])
+        assert np.isnan(windows.rows_after(tx, MODEL, 1, 0, 1, n_features=2).features[0, 0])
 
     def test_names_of_any_length_are_taken(self, tx: Connection):
         long = "".join(map(str, range(5_000)))
@@ -125,28 +125,11 @@ class TestIngest:
 
 
 class TestWindow:
-    def test_the_newest_of_one_version_oldest_first(self, tx: Connection):
+    def test_those_that_are_kept_by_id(self, tx: Connection):
         ingest(tx, 1, 2, 3)
-        ingest(tx, 4, version=2)
-        ingest(tx, 5)
-        ingest(tx, 6, model="another")
-        seen = samples.window(tx, MODEL, 1, 3)
-        assert seen.prediction_ids == ("p2", "p3", "p5")
-        assert seen.seqs.tolist() == [2, 3, 5]
-        assert seen.seqs.dtype == np.int64
-        assert seen.features.tolist() == [[2.0, 0.5], [3.0, 0.5], [5.0, 0.5]]
-        assert seen.features.dtype == np.float32
-        assert samples.window(tx, MODEL, 1, 3, after_seq=2).prediction_ids == ("p3", "p5")
-
-    def test_an_empty_window(self, tx: Connection):
-        seen = samples.window(tx, MODEL, 1, 3)
-        assert len(seen) == 0
-        assert seen.features.shape == (0, 0)
-
-    def test_features_come_back_bit_for_bit(self, tx: Connection):
-        features = np.random.default_rng(0).normal(size=40).astype(np.float32)
-        ingest(tx, 1, features=tuple(features.tolist()))
-        assert np.array_equal(samples.window(tx, MODEL, 1, 1).features[0], features)
+        kept = samples.get_predictions(tx, ["p3", "p1", "p9"])
+        assert {each: row.seq for each, row in kept.items()} == {"p1": 1, "p3": 3}
+        assert samples.get_predictions(tx, []) == {}
 
     def test_rows_from_a_sequence_number_on(self, tx: Connection):
         ingest(tx, 1, 2, 3, 4)
