@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.adapter import REFERENCES
 from trimtab.base import BaseModel, load_base
 from trimtab.errors import BaseMismatch
+from trimtab.features import References
 from trimtab.jobs import AdaptationJob, JobStatus, Lease
 from trimtab.ledger import jobs, versions
 from workers.artefact import (
@@ -65,7 +67,7 @@ def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
     candidate = draft(
         network, model=job.model, version=version, labels=material.model.labels, max_tokens=shop.max_tokens
     )
-    candidate = with_references(candidate, reference_texts(material), report)
+    candidate = complete(candidate, champion, material, report)
     evidence = weigh(shop, champion, candidate, network, material, report)
     verdict = gate(evidence, shop.gate)
     provenance = describe(
@@ -92,10 +94,19 @@ def load_base_of(material: Material, shop: Workshop) -> BaseModel:
     return base
 
 
-def reference_texts(material: Material) -> dict[str, tuple[str, ...]]:
-    """Texts by domain that the new version's drift reference is made of: the past domains' and the new one's."""
-    past = {domain: tuple(e.text for e in found) for domain, found in material.references.items()}
-    return past | {material.domain: material.reference_texts}
+def complete(candidate: Candidate, champion: LoadedVersion, material: Material, report: Report) -> Candidate:
+    """With the drift references of the past domains and of the new one, whose rows are in order of arrival.
+
+    Past domains keep what the champion's references say of them: whether they are ordered, which are anchors.
+    """
+    past = References.from_bytes(champion.files[REFERENCES])
+    return with_references(
+        candidate,
+        {**material.references, material.domain: material.reference},
+        report,
+        ordered=past.ordered | {material.domain},
+        anchors=past.anchors,
+    )
 
 
 def weigh(
@@ -108,7 +119,7 @@ def weigh(
 ) -> Evidence:
     """Everything the gate looks at. Past domains are held against the champion and against the version that was
     first accepted on them, so that small losses do not add up from version to version."""
-    parity_texts = material.reference_texts[:N_PARITY]
+    parity_texts = tuple(example.text for example in material.reference[:N_PARITY])
     merged = candidate.answers.outputs(parity_texts).logits
     parity = float(np.abs(merged - network.predict_logits(parity_texts, shop.max_tokens)).max())
     judges: dict[int, LoadedVersion] = {champion.n: champion}

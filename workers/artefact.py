@@ -6,6 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -17,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from trimtab.adapter import GATE, REFERENCES, REMEDY, AdapterManifest, Golden, file_digests, sign
 from trimtab.base import BaseModel
 from trimtab.bundle import ModelBundle, Remedy, build_bundle, golden_of
-from trimtab.features import FeatureMap, References, fit_feature_map
+from trimtab.features import FeatureMap, Integers, References, fit_feature_map
+from trimtab.ledger.examples import Example
 from workers.classifier import TrainableClassifier
 from workers.evaluate import Answers
 from workers.progress import Report
@@ -69,22 +71,47 @@ def draft(
     return Candidate(files, Answers(bundle))
 
 
-def with_references(candidate: Candidate, texts: Mapping[str, Sequence[str]], report: Report) -> Candidate:
+def with_references(
+    candidate: Candidate,
+    found: Mapping[str, Sequence[Example]],
+    report: Report,
+    *,
+    ordered: AbstractSet[str],
+    anchors: Sequence[str],
+) -> Candidate:
     """Scores the reference texts of every domain by the candidate; the projection is fitted on all of them.
 
     The projection is the candidate's own (at most 32 components, fewer when there are fewer texts) and travels with
     the rows, so that the API makes rows of the same layout for the traffic that this version answers.
+
+    Args:
+        found: examples by domain, none of them trained on; a domain without any has no reference.
+        ordered: domains whose examples are in order of time.
+        anchors: domains of the first version.
     """
-    every = [text for its_texts in texts.values() for text in its_texts]
+    kept = {domain: examples for domain, examples in found.items() if examples}
+    every = [example.text for examples in kept.values() for example in examples]
     pooled = candidate.answers.outputs(every, lambda done, of: report("references", done, of)).pooled
     feature_map = fit_feature_map(pooled, candidate.bundle.labels, N_COMPONENTS)
-    rows = {
-        domain: feature_map.rows(candidate.answers.outputs(its_texts), its_texts)
-        for domain, its_texts in texts.items()
-        if its_texts
-    }
-    files = {**candidate.files, REFERENCES: References(feature_map, rows).to_bytes()}
-    return replace(candidate, files=files)
+    texts = {domain: [example.text for example in examples] for domain, examples in kept.items()}
+    references = References(
+        feature_map,
+        rows={
+            domain: feature_map.rows(candidate.answers.outputs(each), each) for domain, each in texts.items()
+        },
+        truth={domain: _truth(candidate, examples) for domain, examples in kept.items()},
+        predicted={domain: candidate.answers.predicted(each) for domain, each in texts.items()},
+        keys={domain: tuple(example.key for example in examples) for domain, examples in kept.items()},
+        ordered=frozenset(ordered) & kept.keys(),
+        anchors=tuple(anchors),
+    )
+    return replace(candidate, files={**candidate.files, REFERENCES: references.to_bytes()})
+
+
+def _truth(candidate: Candidate, examples: Sequence[Example]) -> Integers:
+    """(n,) label indices, -1 for an example without a label of this model."""
+    number = {label: i for i, label in enumerate(candidate.bundle.labels)}
+    return np.array([number.get(example.label or "", -1) for example in examples], dtype=np.int64)
 
 
 def seal(

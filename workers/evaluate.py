@@ -57,10 +57,15 @@ class Answers:
         return _joined([self._known[text] for text in texts])
 
     def scorecard(self, texts: Sequence[str], labels: npt.NDArray[np.int64]) -> Scorecard:
-        """Compares with (n,) true label indices what the API would answer: the remedy applied, the likeliest class."""
+        """Compares with (n,) true label indices what the API would answer."""
+        return scorecard(self.predicted(texts), labels)
+
+    def predicted(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+        """(n,) label indices that the API would answer: the remedy applied, the likeliest class."""
         if not texts:
-            return scorecard(np.empty(0, dtype=np.int64), labels)
-        return scorecard(self.bundle.probabilities(self.outputs(texts).logits).argmax(axis=1), labels)
+            return np.empty(0, dtype=np.int64)
+        probabilities = self.bundle.probabilities(self.outputs(texts).logits)
+        return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
 
 
 def _row(outputs: Outputs, i: int) -> Outputs:

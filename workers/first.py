@@ -101,8 +101,12 @@ def create_first_version(
     fitted = fit(network, training_set, None, recipe, lambda step, of: report("training", step, of))
 
     candidate = draft(network, model=model, version=1, labels=names, max_tokens=shop.max_tokens)
-    reference = reference_rows(kept, model)
-    candidate = with_references(candidate, _by_domain(reference), report)
+    chosen = reference_rows(kept, model)
+    reference = [_example(each, model, "reference", place) for place, each in enumerate(chosen)]
+    by_domain = _by_domain(reference)
+    candidate = with_references(
+        candidate, by_domain, report, ordered=ordered_domains(chosen), anchors=sorted(by_domain)
+    )
     report("evaluating", 0, 1)
     score = candidate.answers.scorecard(_texts(kept["gate"]), _indices(kept["gate"], names))
     counts = {part: len(found) for part, found in kept.items()} | {"drift_reference": len(reference)}
@@ -129,19 +133,37 @@ def split(rows: Sequence[Row], salt: str, max_train: int) -> dict[str, list[_Kep
 
 
 def reference_rows(kept: Mapping[str, Sequence[_Kept]], salt: str) -> list[_Kept]:
-    """Rows that were never trained on, at most 2,000 a domain: those of the gate and the selection, which are scored
-    anyway, then the smallest hashes of the rest."""
+    """Rows that were never trained on, at most 2,000 a domain.
+
+    Where every row of a domain has a timestamp, the newest of them in order of time: how neighbours depend on each
+    other is part of what thresholds are calibrated on. Else those of the gate and the selection, which are scored
+    anyway, then the smallest hashes of the rest.
+    """
     groups: dict[str, list[_Kept]] = {}
     rest = sorted(kept["reference"], key=lambda each: priority_of(each.key, salt))
     for each in (*kept["gate"], *kept["selection"], *rest):
         groups.setdefault(each.domain, []).append(each)
-    return [each for group in groups.values() for each in group[:MAX_REFERENCE]]
+    return [each for group in groups.values() for each in _newest(group) or group[:MAX_REFERENCE]]
+
+
+def ordered_domains(reference: Sequence[_Kept]) -> frozenset[str]:
+    """The domains of which every row has a timestamp."""
+    timeless = {each.domain for each in reference if each.row.timestamp is None}
+    return frozenset({each.domain for each in reference} - timeless)
+
+
+def _newest(group: Sequence[_Kept]) -> list[_Kept]:
+    """The newest 2,000, oldest first; none when a row has no timestamp."""
+    timed = [(each.row.timestamp, each.row.line, each) for each in group if each.row.timestamp is not None]
+    if len(timed) < len(group):
+        return []
+    return [each for *_, each in sorted(timed, key=lambda entry: entry[:2])][-MAX_REFERENCE:]
 
 
 def examples_of(
     candidate: Candidate,
     kept: Mapping[str, Sequence[_Kept]],
-    reference: Sequence[_Kept],
+    reference: Sequence[Example],
     model: str,
     budget: int,
 ) -> list[Example]:
@@ -156,7 +178,7 @@ def examples_of(
         for each, z in zip(kept["train"], logits, strict=True)
     ]
     held_out = [_example(each, model, part) for part in ("gate", "selection") for each in kept[part]]
-    return [*choose(memory, budget), *held_out, *(_example(each, model, "reference") for each in reference)]
+    return [*choose(memory, budget), *held_out, *reference]
 
 
 def _record(tx: Connection, manifest: AdapterManifest, digest: str, base_name: str) -> None:
@@ -180,10 +202,10 @@ def _provenance(
     )
 
 
-def _example(kept: _Kept, model: str, role: str) -> Example:
+def _example(kept: _Kept, model: str, role: str, priority: int = 0) -> Example:
     return Example(
         model=model, domain=kept.domain, role=role, text=kept.row.text, label=kept.row.label, key=kept.key,
-        version=1, source="init",
+        version=1, source="init", priority=priority,
     )  # fmt: skip
 
 
@@ -214,10 +236,10 @@ def _refuse_unfit(rows: Sequence[Row], train: Sequence[_Kept], labels: Sequence[
         )
 
 
-def _by_domain(kept: Sequence[_Kept]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for each in kept:
-        groups.setdefault(each.domain, []).append(each.row.text)
+def _by_domain(examples: Sequence[Example]) -> dict[str, list[Example]]:
+    groups: dict[str, list[Example]] = {}
+    for each in examples:
+        groups.setdefault(each.domain, []).append(each)
     return groups
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,7 @@ class Material:
     champion: int
     domain: str
     rows: Mapping[str, tuple[Labelled, ...]]  # by part
-    reference_texts: tuple[str, ...]  # of the window: none is trained on
+    reference: tuple[Example, ...]  # of the window, in order of arrival: none is trained on
     memory: tuple[Example, ...]
     gate_sets: Mapping[str, tuple[Example, ...]]  # by past domain
     references: Mapping[str, tuple[Example, ...]]  # by past domain
@@ -93,21 +94,42 @@ def gather(tx: Connection, job: AdaptationJob, budget: int) -> Material:
         feedback.labelled(tx, job.model, job.window_from_seq), held_out, {e.key for e in remembered}
     )
     trained = {row.key for row in rows["train"]} | {example.key for example in remembered}
-    unseen = {key_of(row.text): row.text for row in window if row.text is not None}
-    unseen |= {row.key: row.text for part in ("selection", "gate") for row in rows[part]}
-    texts = [text for key, text in unseen.items() if key not in trained]
+    domain = name_domain(window, job.domain, examples.domains(tx, job.model, "gate"))
     return Material(
         model=models.get_model(tx, job.model),
         champion=versions.get_aliases(tx, job.model)["champion"],
-        domain=name_domain(window, job.domain, examples.domains(tx, job.model, "gate")),
+        domain=domain,
         rows=rows,
-        reference_texts=tuple(texts[-MAX_REFERENCE:]),
+        reference=new_reference(job.model, domain, window, (*rows["selection"], *rows["gate"]), trained),
         memory=tuple(choose(remembered, budget)),
         gate_sets=_by_domain(examples.list_examples(tx, job.model, "gate")),
         references=_by_domain(examples.list_examples(tx, job.model, "reference")),
         n_window=len(window),
         n_with_text=sum(row.text is not None for row in window),
     )
+
+
+def new_reference(
+    model: str,
+    domain: str,
+    window: Sequence[PredictionRow],
+    held_out: Sequence[Labelled],
+    trained: AbstractSet[str],
+) -> tuple[Example, ...]:
+    """The newest 2,000 distinct texts in order of arrival that are not trained on, with their labels where known.
+
+    `held_out` texts that are not in the window came before it.
+    """
+    label_of = {row.key: row.label for row in held_out}
+    seen = {key_of(row.text): row.text for row in window if row.text is not None}
+    earlier = {row.key: row.text for row in held_out if row.key not in seen}
+    unseen = [(key, text) for key, text in (earlier | seen).items() if key not in trained]
+    return tuple(
+        Example(
+            model=model, domain=domain, role="reference", text=text, key=key, label=label_of.get(key), priority=place,
+        )
+        for place, (key, text) in enumerate(unseen[-MAX_REFERENCE:])
+    )  # fmt: skip
 
 
 def name_domain(window: Sequence[PredictionRow], proposed: str, taken: Sequence[str]) -> str:

@@ -12,7 +12,6 @@ from trimtab.labels import Labelled
 from trimtab.ledger import jobs
 from trimtab.ledger.examples import Example, add_examples, list_examples, replace_memory
 from trimtab.ledger.versions import VersionState, get_aliases, promote, record_version
-from trimtab.splits import key_of
 from workers.artefact import Candidate
 from workers.gate import Decision, Verdict
 from workers.material import Material
@@ -96,7 +95,10 @@ def new_examples(
         for row in material.rows[part]
     ]
     reference = [
-        replace(common, role="reference", text=text, key=key_of(text)) for text in material.reference_texts
+        replace(
+            common, role="reference", text=each.text, key=each.key, label=each.label, priority=each.priority
+        )
+        for each in material.reference
     ]
     return (*choose(memory, budget), *held_out, *reference)
 

@@ -16,10 +16,11 @@ from trimtab.base import load_base
 from trimtab.errors import BaseMismatch, DigestMismatch, LeaseLost
 from trimtab.features import References
 from trimtab.jobs import AdaptationJob, JobStatus
-from trimtab.ledger import events, jobs, versions
+from trimtab.ledger import events, jobs, samples, versions
 from trimtab.ledger.examples import Example, domains, list_examples
 from trimtab.ledger.versions import VersionState
 from trimtab.settings import GateSettings, MemorySettings
+from trimtab.splits import key_of
 from workers.adapt import run_adaptation
 from workers.workshop import load_version
 
@@ -85,6 +86,34 @@ def test_it_carries_a_reference_of_every_domain(adapted: Adapted) -> None:
     assert set(references.rows) == {"film", "shop"}
     assert len(references.rows["film"]) == len(kept(toy, "reference", "film"))
     assert len(references.rows["shop"]) == len(kept(toy, "reference", "shop"))
+
+
+def test_its_references_know_what_the_ledger_knows_of_their_texts(adapted: Adapted) -> None:
+    toy, _ = adapted
+    loaded = load_version(toy.shop, load_base(str(toy.base_dir), "cpu"), MODEL, 2)
+    references = References.from_bytes(loaded.files[REFERENCES])
+    for domain in ("film", "shop"):
+        examples = kept(toy, "reference", domain)
+        assert references.keys[domain] == tuple(example.key for example in examples)
+        labels = [LABELS.index(example.label) if example.label else -1 for example in examples]
+        assert references.truth[domain].tolist() == labels
+        assert set(references.predicted[domain].tolist()) <= {0, 1}
+    held_out = {e.key for role in ("gate", "selection") for e in kept(toy, role, "shop")}
+    assert {e.key for e in kept(toy, "reference", "shop") if e.label} == held_out
+    assert references.anchors == ("film",)
+
+
+def test_the_new_domain_is_in_order_of_arrival_and_the_old_one_keeps_its_flag(adapted: Adapted) -> None:
+    toy, job = adapted
+    loaded = load_version(toy.shop, load_base(str(toy.base_dir), "cpu"), MODEL, 2)
+    assert References.from_bytes(loaded.files[REFERENCES]).ordered == {"shop"}
+    with toy.ledger.read() as tx:
+        arrived = [
+            key_of(row.text) for row in samples.window_rows(tx, MODEL, job.window_from_seq, 9999) if row.text
+        ]
+    place = {key: i for i, key in reversed(list(enumerate(arrived)))}
+    places = [place[example.key] for example in kept(toy, "reference", "shop")]
+    assert places == sorted(places)
 
 
 def test_the_window_enters_on_probation_and_parts_never_cross(adapted: Adapted) -> None:

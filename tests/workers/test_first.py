@@ -19,7 +19,8 @@ from trimtab.jobs import AdaptationJob
 from trimtab.ledger import models, versions
 from trimtab.ledger.examples import domains, list_examples
 from trimtab.splits import key_of
-from workers.first import split
+from workers.first import ordered_domains, reference_rows, split
+from workers.material import MAX_REFERENCE
 from workers.workshop import load_version
 
 Adapted = tuple[ToyShop, AdaptationJob]
@@ -60,7 +61,22 @@ def test_its_references_are_its_own_scores_of_texts_it_never_saw(adapted: Adapte
     assert not trained & {example.key for example in kept}
     stored = references.rows["film"]
     assert stored.shape == rows.shape == (len(kept), len(references.feature_map.names))
-    assert np.abs(np.sort(rows, axis=0) - np.sort(stored, axis=0)).max() < 1e-3
+    assert np.abs(rows - stored).max() < 1e-3  # in the ledger's order, too
+
+
+def test_its_references_know_the_truth_the_answers_and_the_texts(adapted: Adapted) -> None:
+    toy, _ = adapted
+    with toy.ledger.read() as tx:
+        kept = [e for e in list_examples(tx, MODEL, "reference", "film") if e.version == 1]
+    loaded = load_version(toy.shop, load_base(str(toy.base_dir), "cpu"), MODEL, 1)
+    references = References.from_bytes(loaded.files[REFERENCES])
+    texts, truth = [example.text for example in kept], [LABELS.index(str(example.label)) for example in kept]
+    assert references.keys["film"] == tuple(example.key for example in kept)
+    assert references.truth["film"].tolist() == truth
+    score = loaded.answers.scorecard(texts, np.array(truth))
+    assert (references.predicted["film"] == references.truth["film"]).tolist() == score.right.tolist()
+    assert references.anchors == ("film",)
+    assert references.ordered == frozenset()
 
 
 def test_memory_holds_every_training_row_with_logits(adapted: Adapted) -> None:
@@ -96,6 +112,28 @@ def test_a_group_is_never_torn_apart() -> None:
     where = {part: {kept.row.group for kept in found} for part, found in parts.items()}
     assert sum(map(len, where.values())) == 40
     assert sum(map(len, parts.values())) == 800  # and all its texts are kept
+
+
+def timed_rows(n: int, domain: str) -> list[Row]:
+    """In the file the newest row comes first."""
+    return [Row(text=f"{domain} {i}", label="a", domain=domain, timestamp=float(n - i)) for i in range(n)]
+
+
+def test_a_reference_with_timestamps_is_the_newest_stretch_in_order_of_time() -> None:
+    parts = split([*timed_rows(6000, "log"), *(Row(text=f"x {i}", label="a") for i in range(300))], "m", 1000)
+    chosen = reference_rows(parts, "m")
+    logged = [each for each in chosen if each.domain == "log"]
+    free = [e for part in ("gate", "selection", "reference") for e in parts[part] if e.domain == "log"]
+    expected = sorted(e.row.timestamp or 0.0 for e in free)[-MAX_REFERENCE:]
+    assert [each.row.timestamp for each in logged] == expected
+    assert ordered_domains(chosen) == {"log"}
+
+
+def test_a_single_row_without_a_timestamp_leaves_its_domain_unordered() -> None:
+    rows = [*timed_rows(400, "log"), *(Row(text=f"y {i}", label="a", domain="log") for i in range(40))]
+    chosen = reference_rows(split(rows, "m", 100), "m")
+    assert ordered_domains(chosen) == frozenset()
+    assert len(chosen) == 340
 
 
 def test_of_one_text_twice_the_last_row_counts() -> None:

@@ -17,7 +17,7 @@ from trimtab.ledger.feedback import LabelledRow
 from trimtab.ledger.samples import PredictionRow
 from trimtab.splits import choose_part, key_of, part_of
 from workers.first import INIT_PARTS, SALT
-from workers.material import gather, name_domain
+from workers.material import gather, name_domain, new_reference
 
 
 def labelled(number: int, text: str, label: str = "a", group: str | None = None) -> LabelledRow:
@@ -121,8 +121,25 @@ def test_reference_texts_are_never_trained_on(adapted: tuple[ToyShop, Adaptation
     with toy.ledger.read() as tx:
         material = gather(tx, job, budget=50)
     trained = {row.text for row in material.rows["train"]} | {example.text for example in material.memory}
-    assert not trained & set(material.reference_texts)
+    assert not trained & {example.text for example in material.reference}
     assert all(isinstance(row, Labelled) for row in material.rows["train"])
+
+
+def test_a_reference_is_the_newest_texts_in_order_of_arrival_with_their_labels() -> None:
+    window = [replace(prediction(None), seq=i, text=f"text {i % 2500}") for i in range(2600)]
+    gate = [Labelled("text 2400", "a", key_of("text 2400")), Labelled("long ago", "b", key_of("long ago"))]
+    trained = {key_of(f"text {i}") for i in range(2450, 2500)}
+    found = new_reference("m", "d", window, gate, trained)
+    assert [example.text for example in found] == [f"text {i}" for i in range(450, 2450)]
+    assert [example.priority for example in found] == list(range(2000))
+    assert {example.text: example.label for example in found if example.label} == {"text 2400": "a"}
+    assert {(example.role, example.domain) for example in found} == {("reference", "d")}
+
+
+def test_labelled_texts_that_have_left_the_window_stand_before_it() -> None:
+    gate = [Labelled("long ago", "b", key_of("long ago"))]
+    found = new_reference("m", "d", [replace(prediction(None), text="now")], gate, set())
+    assert [(example.text, example.label) for example in found] == [("long ago", "b"), ("now", None)]
 
 
 def test_the_memory_digest_depends_on_the_exemplars_only(adapted: tuple[ToyShop, AdaptationJob]) -> None:
