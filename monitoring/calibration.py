@@ -1,57 +1,89 @@
-"""Thresholds for a false-alarm budget, by double bootstrap of reference rows.
+"""Thresholds for a false-alarm budget, by double bootstrap of a reference's own rows.
 
-What is promised: without drift, checks above a threshold are no more frequent than the budget allows. Both sources
-of noise count: the window is a sample, and so is the reference. Hence each of `N_REFERENCES` outer draws redraws the
-reference, then scores `N_WINDOWS` windows drawn from the original rows against it. Whole rows are drawn, so that
-dependent features stay dependent. The threshold is the `CONFIDENCE` quantile over the outer draws (Gandy and Kvaloy
-2013, doi 10.1002/sjos.12006): it holds for nine references in ten, not just for the average one.
+What is promised: without drift, looks above a threshold are no more frequent than the budget allows. Both sources of
+noise count: the stream is a sample, and so is the reference. Hence each of `N_REFERENCES` outer draws redraws the
+reference, then runs the real detector over a stream drawn from the original rows (`monitoring.bootstrap`). The
+threshold is the `CONFIDENCE` quantile over the outer draws (Gandy and Kvaloy 2013, doi 10.1002/sjos.12006): it holds
+for most references, not just on average over them.
+
+The budget is shared equally by the `ARMS`; rates of false alarms add, whatever the dependence between arms. The
+promise is kept look by look, not alarm by alarm: overlapping windows cross a threshold in runs, but under load looks
+lie further apart than blocks do and then each of a run's looks may be the only one. So a run of several looks counts
+several times, and realised alarms are rarer than promised.
 
 A budget asks for tails beyond what can be simulated. Scores of one outer draw are standardised by its mean and
-standard deviation, pooled, and continued by an exponential tail above their 95 % quantile; statistics of this kind
-(sums of squares, maxima) have tails at most that heavy. Every check above the threshold counts, although overlapping
-windows make them come in runs, and each of the `N_ARMS` statistics gets an equal share of the budget: both err on the
-quiet side. Events are taken as independent; traffic in sessions needs blocks (not built yet).
+standard deviation, pooled, and continued by an exponential tail above their 95 % quantile: sums of squares have tails
+at most that heavy, and log M of the e-detector has just that one (Kesten 1973, Goldie 1991).
 """
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.ks import Doubles, Floats
+from monitoring.bootstrap import draw, first_look
+from monitoring.dependence import block_length
+from monitoring.detector import Windows
+from monitoring.histograms import Doubles, Floats, bin_rows
 
+ARMS = ("e_detector", "short", "long", "labels")
 N_REFERENCES = 40
-N_WINDOWS = 200
+N_BLOCKS = 400  # of the stream of an outer draw, the first ones without a look
 CONFIDENCE = 0.9
-TAIL_FROM = 0.95
-N_ARMS = 2  # energy and max_ks
-MAX_ROWS = 5000  # more reference rows add nothing to the precision of windows of 500, only time
+TAIL = 0.05  # share of the pooled scores that the tail is fitted to
+N_RESAMPLES = 200  # of the outer draws, for the interval of a threshold
+OFF = 1e9  # threshold of an e-detector that cannot be trusted: log10 M never gets there
 
 _BUDGET = re.compile(r"^\s*(\d+(?:\.\d+)?)\s+per\s+(\d+(?:\.\d+)?)\s*(events|s|m|h|d)\s*$")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True)
+class ArmThreshold:
+    """Above `value` an arm is in alarm; `low` to `high` is a 90 % interval of the simulation's own error."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Above either, a window is an alarm.
+    """Above any of them, a look is an alarm.
 
     Attributes:
-        energy: Of the sum of squared D.
-        max_ks: Of the largest D.
+        e_detector: Of log10 of the mean M; `OFF` when the reference is too small or its traffic too dependent.
+        short: Of the short window's energy.
+        long: Of the long window's energy.
         extrapolation: How many times rarer the promised event is than the rarest simulated one (at most 1: none).
-        calibrated: False for the asymptotic stand-in.
+        block_length: Events in the stretches that were drawn; 1 when events were taken as independent.
+        calibrated: False for the safe stand-in.
     """
 
-    energy: float
-    max_ks: float
+    e_detector: ArmThreshold
+    short: ArmThreshold
+    long: ArmThreshold
     extrapolation: float = 0.0
+    block_length: int = 1
     calibrated: bool = True
 
-    def as_dict(self) -> dict[str, float | bool]:
-        """The attributes, for JSON."""
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """What `to_json` gave.
+
+        Raises:
+            KeyError, TypeError: it was something else.
+        """
+        arms = {name: ArmThreshold(**data[name]) for name in ("e_detector", "short", "long")}
+        return cls(**(dict(data) | arms))
 
 
 def checks_per_alarm(budget: str, check_every: int, check_every_s: float) -> float:
@@ -73,88 +105,95 @@ def checks_per_alarm(budget: str, check_every: int, check_every_s: float) -> flo
     return checks / alarms
 
 
-def asymptotic_thresholds(n_rows: int, n_features: int, window: int, checks: float) -> Thresholds:
-    """Safe thresholds without simulation, from Smirnov's bound P(D > x) <= 2 exp(-2 x^2 nm / (n + m)).
+def safe_thresholds(n_rows: int, n_features: int, windows: Windows, checks: float) -> Thresholds:
+    """Thresholds without simulation, safe for independent events.
 
-    Bonferroni over features and arms; an energy above d x^2 implies some D above x, so it shares the bound.
+    Windows: Smirnov's bound P(D > x) <= 2 exp(-2 x^2 nm / (n + m)) with Bonferroni over features; an energy above
+    d x^2 implies some D above x. E-detector: its theorem, times 2 for a reference that is itself a sample.
     """
-    level = math.log(2 * n_features * N_ARMS * checks) / 2
-    max_ks = min(math.sqrt(level * (n_rows + window) / (n_rows * window)), 1.0)
-    return Thresholds(energy=n_features * max_ks**2, max_ks=max_ks, calibrated=False)
+    level = math.log(2 * n_features * len(ARMS) * checks) / 2
+    ks_squared = [min(level * (n_rows + m) / (n_rows * m), 1.0) for m in (windows.short, windows.long)]
+    values = [math.log10(2 * len(ARMS) * checks), *(n_features * each for each in ks_squared)]
+    e_detector, short, long = (ArmThreshold(each, each, each) for each in values)
+    return Thresholds(e_detector=e_detector, short=short, long=long, calibrated=False)
 
 
-def calibrate(rows: Floats, window: int, checks: float, seed: int = 0) -> Thresholds:
-    """Thresholds for windows of `window` events against a reference of (n, d) rows.
+def calibrate(
+    rows: Floats,
+    edges: Floats,
+    windows: Windows,
+    checks: float,
+    *,
+    ordered: bool,
+    seed: int = 0,
+    n_references: int = N_REFERENCES,
+    n_blocks: int = N_BLOCKS,
+) -> Thresholds:
+    """Simulated thresholds for traffic that looks like the (n, d) rows of a reference.
 
     Args:
-        rows: The reference, at most `MAX_ROWS` rows (see `thin`).
-        window: Events in a window.
+        rows: The reference; if `ordered`, in order of time.
+        edges: Bin edges that the detector uses, (d, BINS - 1).
+        windows: Sizes of the detector's windows.
         checks: Checks between two allowed false alarms (`checks_per_alarm`).
-        seed: The same rows and seed give the same thresholds.
+        ordered: Whether dependence between neighbouring rows is to be looked for, and kept.
+        seed: The same arguments give the same thresholds.
+        n_references: Outer draws.
+        n_blocks: Blocks of an outer draw's stream that have a look.
     """
     random = np.random.default_rng(seed)
-    scores = np.stack([_outer_draw(_rank_order(rows), window, random) for _ in range(N_REFERENCES)])
-    p = 1.0 / (N_ARMS * checks)
-    energy_threshold, ks_threshold = (_threshold(scores[:, :, arm], p) for arm in range(N_ARMS))
-    return Thresholds(energy_threshold, min(ks_threshold, 1.0), 1.0 / (p * N_REFERENCES * N_WINDOWS))
+    bins, length = bin_rows(edges, rows), block_length(rows) if ordered else 1
+    total = n_blocks + first_look(windows) - 1
+    draws = [draw(bins, windows, total, length, random) for _ in range(n_references)]
+    p = 1.0 / (len(ARMS) * checks)
+    trusted = sum(each.growing for each in draws) <= (1 - CONFIDENCE) * n_references
+    return Thresholds(
+        e_detector=_threshold(np.stack([each.e_detector for each in draws]), p, random)
+        if trusted
+        else _off(),
+        short=_threshold(np.stack([each.short for each in draws]), p, random),
+        long=_threshold(np.stack([each.long for each in draws]), p, random),
+        extrapolation=1.0 / (p * n_references * n_blocks),
+        block_length=length,
+    )
 
 
-def thin(rows: Floats) -> Floats:
-    """At most `MAX_ROWS` rows, evenly spaced."""
-    if len(rows) <= MAX_ROWS:
-        return rows
-    kept: Floats = rows[np.linspace(0, len(rows) - 1, MAX_ROWS).astype(int)]
-    return kept
+def _off() -> ArmThreshold:
+    return ArmThreshold(OFF, OFF, OFF)
 
 
 @dataclass(frozen=True)
-class _RankOrder:
-    """order: (d, n) row indices that sort each feature; ends: for each feature the last index of every tie."""
+class _Fit:
+    """Scores (draws, looks) reduced to what a threshold needs; every array but `start` has one entry a draw."""
 
-    order: NDArray[np.intp]
-    ends: tuple[NDArray[np.intp], ...]
-
-
-def _rank_order(rows: Floats) -> _RankOrder:
-    order = np.argsort(rows, axis=0, kind="stable").T
-    values = np.take_along_axis(rows.T, order, axis=1)
-    last = np.column_stack([values[:, 1:] != values[:, :-1], np.ones(len(values), dtype=bool)])
-    return _RankOrder(order, tuple(np.flatnonzero(each) for each in last))
+    mean: Doubles
+    spread: Doubles
+    start: float
+    n_above: Doubles
+    excess: Doubles
+    n_looks: int
 
 
-def _outer_draw(ranks: _RankOrder, window: int, random: np.random.Generator) -> Doubles:
-    """Energy and largest D, shape (N_WINDOWS, 2), of fresh windows against one redrawn reference.
-
-    Draws are kept as counts of rows: the difference of two distributions is one running sum of counts, exact in
-    integers with the common denominator n * window.
-    """
-    n = ranks.order.shape[1]
-    reference = np.bincount(random.integers(n, size=n), minlength=n)
-    drawn = random.integers(n, size=(N_WINDOWS, window)) + n * np.arange(N_WINDOWS)[:, None]
-    windows = np.bincount(drawn.ravel(), minlength=n * N_WINDOWS).reshape(N_WINDOWS, n)
-    excess = np.ascontiguousarray((n * windows - window * reference).T, dtype=np.int32)
-    total, largest = np.zeros(N_WINDOWS), np.zeros(N_WINDOWS)
-    for order, ends in zip(ranks.order, ranks.ends, strict=True):
-        gap = np.cumsum(excess[order], axis=0, dtype=np.int32)
-        gap = gap if len(ends) == n else gap[ends]
-        ks = np.maximum(gap.max(axis=0), -gap.min(axis=0)) / (n * window)
-        total += np.square(ks)
-        largest = np.maximum(largest, ks)
-    return np.column_stack([total, largest])
+def _threshold(scores: Doubles, p: float, random: np.random.Generator) -> ArmThreshold:
+    """Threshold of scores (draws, looks) for a probability p a look, with the interval over resampled draws."""
+    fit = _fit(scores, max(p, TAIL))
+    n = len(scores)
+    resampled = [_quantile(fit, random.integers(n, size=n), p) for _ in range(N_RESAMPLES)]
+    low, high = np.quantile(resampled, [0.05, 0.95])
+    return ArmThreshold(_quantile(fit, np.arange(n), p), float(low), float(high))
 
 
-def _threshold(scores: Doubles, p: float) -> float:
-    """The CONFIDENCE quantile over outer draws (axis 0) of the value exceeded with probability p within a draw."""
+def _fit(scores: Doubles, tail: float) -> _Fit:
     mean, spread = scores.mean(axis=1), scores.std(axis=1)
     standard = (scores - mean[:, None]) / np.where(spread > 0, spread, 1.0)[:, None]
-    return float(np.quantile(mean + spread * _tail_quantile(standard.ravel(), p), CONFIDENCE))
+    start = float(np.quantile(standard, 1.0 - tail))
+    excess = np.maximum(standard - start, 0.0)
+    return _Fit(mean, spread, start, (excess > 0).sum(axis=1), excess.sum(axis=1), scores.shape[1])
 
 
-def _tail_quantile(values: Doubles, p: float) -> float:
-    """The value exceeded with probability p: empirical if p is common, else continued by an exponential tail."""
-    if p >= 1.0 - TAIL_FROM:
-        return float(np.quantile(values, 1.0 - p))
-    start = float(np.quantile(values, TAIL_FROM))
-    excess = values[values > start] - start
-    scale = float(excess.mean()) if excess.size else 0.0
-    return start + scale * math.log((1.0 - TAIL_FROM) / p)
+def _quantile(fit: _Fit, draws: NDArray[np.intp], p: float) -> float:
+    """The CONFIDENCE quantile over these draws of the value that a look exceeds with probability p."""
+    n_above = max(int(fit.n_above[draws].sum()), 1)
+    scale = float(fit.excess[draws].sum()) / n_above
+    standard = fit.start + scale * math.log(n_above / (len(draws) * fit.n_looks * p))
+    return float(np.quantile(fit.mean[draws] + fit.spread[draws] * standard, CONFIDENCE))

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from monitoring.histograms import Counts, Doubles
+from monitoring.histograms import Counts, Doubles, Floats
 
 N_BETS = 8
 _EPS = np.array([0.45, -0.45, 0.9, -0.9])
@@ -45,12 +45,10 @@ def start(d: int) -> Doubles:
     return np.full((d, N_BETS), -np.inf)
 
 
-def block_evidence(counts: Counts, payoffs: Doubles) -> Doubles:
-    """Log E of a block with counts (..., d, BINS): (..., d, N_BETS)."""
-    by_feature = np.moveaxis(counts, -2, 0).astype(np.float64)
-    flat = by_feature.reshape(len(by_feature), -1, counts.shape[-1])
-    evidence = np.moveaxis((flat @ payoffs).reshape(*by_feature.shape[:-1], N_BETS), 0, -2)
-    return np.asarray(evidence, dtype=np.float64)
+def block_evidence(counts: Floats | Counts, payoffs: Floats) -> Floats:
+    """Log E (..., d, N_BETS) of blocks with counts (..., d, BINS), in the precision of the payoffs."""
+    evidence: Floats = np.matmul(counts[..., None, :], payoffs, dtype=payoffs.dtype)[..., 0, :]
+    return evidence
 
 
 def advance(log_m: Doubles, counts: Counts, payoffs: Doubles) -> Doubles:

@@ -1,0 +1,76 @@
+"""Do neighbouring events resemble each other? Traffic comes in sessions, and then less is known than it seems.
+
+Everything is measured on ranks, so that no scale and no outlier matters. Two signs count: neighbours are alike
+(sessions one after the other), or means of stretches vary more than chance allows (many sessions interleaved).
+"""
+
+import numpy as np
+from scipy.stats import chi2, norm, rankdata
+
+from monitoring.histograms import Doubles, Floats
+
+STRETCH = 50  # events whose mean is compared with what independence allows
+SURE = 0.999  # how sure both signs are together before traffic is called dependent
+TIMES = 10  # stretches are this many integrated autocorrelation times long: their ends then bias little (Kuensch 1989)
+_SOKAL = 5  # the sum of autocorrelations ends at this many integrated times
+
+
+def lag_one(rows: Floats) -> float:
+    """Largest lag-1 autocorrelation of the ranks of a feature; without dependence nearly always below `noise`."""
+    return float(_autocorrelations(rows)[1].max()) if len(rows) > 1 else 0.0
+
+
+def noise(n_rows: int, n_features: int) -> float:
+    """What `lag_one` exceeds with probability (1 - SURE) / 2 without dependence: each correlation is N(0, 1/n)."""
+    return float(norm.isf((1 - SURE) / 2 / n_features) / np.sqrt(n_rows))
+
+
+def block_length(rows: Floats) -> int:
+    """Events in a stretch that is nearly independent of the next one: 1 when no dependence shows, at most n/10.
+
+    `TIMES` the largest integrated autocorrelation time 1 + 2 sum rho_k, the sum ended by Sokal's rule (1997, "Monte
+    Carlo methods in statistical mechanics", section 3).
+    """
+    if len(rows) < 10 * STRETCH or not is_dependent(rows):
+        return 1
+    longest = max(_integrated_time(each) for each in _autocorrelations(rows).T)
+    return max(1, min(round(TIMES * longest), len(rows) // 10))
+
+
+def is_dependent(rows: Floats) -> bool:
+    """Whether (n, d) rows in order of time depend on each other beyond noise."""
+    n, d = rows.shape
+    return lag_one(rows) > noise(n, d) or _variance_of_stretches(rows) > _expected(n // STRETCH, d)
+
+
+def _variance_of_stretches(rows: Floats) -> float:
+    """Largest variance of the mean rank of stretches, as a multiple of what independent events have."""
+    ranks = _standard_ranks(rows)[: len(rows) // STRETCH * STRETCH]
+    means = ranks.reshape(-1, STRETCH, ranks.shape[1]).mean(axis=1)
+    return float(means.var(axis=0, ddof=1).max() * STRETCH)
+
+
+def _expected(n_stretches: int, n_features: int) -> float:
+    free = n_stretches - 1
+    return float(chi2.isf((1 - SURE) / 2 / n_features, free) / free)
+
+
+def _autocorrelations(rows: Floats) -> Doubles:
+    """(n, d) by lag, by the fast Fourier transform of the zero-padded ranks; 0 for constants."""
+    ranks = _standard_ranks(rows)
+    n = len(ranks)
+    spectrum = np.fft.rfft(ranks, n=2 * n, axis=0)
+    products = np.fft.irfft(np.abs(spectrum) ** 2, n=2 * n, axis=0)[:n]
+    return np.asarray(products / n, dtype=np.float64)
+
+
+def _standard_ranks(rows: Floats) -> Doubles:
+    ranks = rankdata(rows, axis=0)
+    spread = ranks.std(axis=0)
+    return np.asarray((ranks - ranks.mean(axis=0)) / np.where(spread > 0, spread, 1.0), dtype=np.float64)
+
+
+def _integrated_time(autocorrelation: Doubles) -> float:
+    times = 2 * np.cumsum(autocorrelation) - 1
+    enough = np.flatnonzero(np.arange(len(times)) >= _SOKAL * times)
+    return max(1.0, float(times[enough[0]] if enough.size else times.max()))
