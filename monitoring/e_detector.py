@@ -19,6 +19,9 @@ from monitoring.histograms import Counts, Doubles, Floats
 N_BETS = 8
 _EPS = np.array([0.45, -0.45, 0.9, -0.9])
 _LOCATION_VARIANCE, _SCALE_VARIANCE = 1 / 3, 1 / 5
+# Above any threshold; a smaller M is an e-detector still. Without it, M would need as long to fall after a drift that
+# ended as that drift lasted, and alarm all the while.
+CEILING = 15 * math.log(10)
 _ERROR_PAID = 3.0  # standard errors of the reference that a bet is protected against
 
 
@@ -52,8 +55,8 @@ def block_evidence(counts: Floats | Counts, payoffs: Floats) -> Floats:
 
 
 def advance(log_m: Doubles, counts: Counts, payoffs: Doubles) -> Doubles:
-    """Log M (d, N_BETS) after a block with counts (d, BINS)."""
-    return np.logaddexp(log_m, 0.0) + block_evidence(counts, payoffs)
+    """Log M (d, N_BETS) after a block with counts (d, BINS), at most `CEILING`."""
+    return np.minimum(np.logaddexp(log_m, 0.0) + block_evidence(counts, payoffs), CEILING)
 
 
 def log10_statistic(log_m: Doubles) -> float:
