@@ -326,7 +326,7 @@ class MonitorState:
         watching_version: Version on probation (its watch is not over); 0 when none.
         reference_domains: Accepted domains of the champion's references.
         arms: Statistics of the last check.
-        kind, severity: As in the last report.
+        kind, harmful, severity: As in the last report.
         detail: One line for people: why this state.
     """
 
@@ -355,6 +355,7 @@ class MonitorState:
     reference_domains: tuple[str, ...] = ()
     arms: tuple[ArmStatistic, ...] = ()
     kind: DriftKind | None = None
+    harmful: bool = False
     severity: int = 0
     detail: str = ""
 

@@ -46,8 +46,25 @@ DRIFT_FEATURE_KS = Gauge(
     "trimtab_drift_feature_ks", "KS distance of the most drifted features", ["model", "rank"]
 )
 DRIFT_STATE = Gauge("trimtab_drift_state", "1 for the present state", ["model", "state"])
-DRIFT_SEVERITY = Gauge("trimtab_drift_severity", "0 none to 3 severe, by effect size", ["model"])
+DRIFT_SEVERITY = Gauge("trimtab_drift_severity", "0 none to 3 severe, by effect and harm", ["model"])
 DRIFT_KIND = Gauge("trimtab_drift_kind_info", "1 for the kind of the present drift", ["model", "kind"])
+DRIFT_ESTIMATED_ACCURACY = Gauge(
+    "trimtab_drift_estimated_accuracy",
+    "Accuracy estimated without labels; it understates harm",
+    ["model", "version"],
+)
+DRIFT_REFERENCE_ACCURACY = Gauge(
+    "trimtab_drift_reference_accuracy", "The same estimate on the reference", ["model", "version"]
+)
+DRIFT_LABEL_SHIFT = Gauge(
+    "trimtab_drift_label_shift_total_variation", "Estimated change of the class shares, 0 to 1", ["model"]
+)
+DRIFT_ANCHOR_KS = Gauge(
+    "trimtab_drift_anchor_ks", "Largest KS distance to the domains of the first version", ["model"]
+)
+DRIFT_REFERENCE_READY = Gauge(
+    "trimtab_drift_reference_ready", "1 with calibrated thresholds, 0 with safe ones or none", ["model"]
+)
 DRIFT_LABELLED_ACCURACY = Gauge(
     "trimtab_drift_labelled_accuracy", "Accuracy on labelled traffic", ["model", "version"]
 )

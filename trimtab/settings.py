@@ -13,9 +13,9 @@ import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from trimtab.errors import SettingsError
@@ -73,14 +73,22 @@ class ServerSettings(_Group):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     threads: int = Field(1, ge=1, description="compute threads of the inference engine")
+    workers: int = Field(1, ge=1, description="API processes that share the port")
+    hosts: str | None = Field(None, description="names that a request's Host may have, separated by commas")
     poll_s: float = Field(1.0, gt=0, description="how often a replica looks for a newer generation")
     max_body_bytes: int = Field(2_000_000, ge=1)
+    max_stream_bytes: int = Field(16_000_000, ge=1, description="body of a bulk request, which is NDJSON")
     max_items: int = Field(32, ge=1, description="items per request")
     max_tokens: int = Field(512, ge=8, description="tokens per item; longer texts are cut")
     max_queue_items: int = Field(256, ge=1)
     max_batch_items: int = Field(32, ge=1)
     deadline_s: float = Field(10.0, gt=0, description="longest wait of a request in the queue")
     drain_s: float = Field(10.0, ge=0)
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names in `hosts`; empty when it is unset."""
+        return frozenset(name.strip().lower() for name in (self.hosts or "").split(",") if name.strip())
 
 
 class AuthSettings(_Group):
@@ -103,12 +111,24 @@ class DriftSettings(_Group):
     min_effect: Share = 0.1
     max_accuracy_drop: Share = 0.03
     act_on: Literal["any", "harmful", "none"] = "any"
-    window: int = Field(500, ge=50, description="events in the current window")
-    check_every: int = Field(50, ge=1, description="events between two checks")
+    window: int = Field(500, ge=50, description="events in the short window: finds large changes fast")
+    long_window: int = Field(2000, ge=50, description="events in the long window: finds small changes")
+    check_every: int = Field(
+        50, ge=1, description="events between two checks; both windows are multiples of it"
+    )
     check_every_s: float = Field(
         300.0, gt=0, description="seconds between two checks under full load; a budget in days counts these"
     )
     confirm_checks: int = Field(2, ge=1, description="consecutive actionable checks before a job is opened")
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Self:
+        if self.long_window < self.window:
+            raise ValueError(f"long_window is shorter than window ({self.window})")
+        for name in ("window", "long_window"):
+            if getattr(self, name) % self.check_every:
+                raise ValueError(f"{name} must be a multiple of check_every ({self.check_every})")
+        return self
 
 
 class GateSettings(_Group):
