@@ -20,13 +20,26 @@ from service.adapting import Nudge
 from service.auth import Keyring, check_exposure
 from service.batching import Batcher, use_threads
 from service.deps import Serving
-from service.edge import BodyLimit, Edge, Guard
+from service.edge import BodyLimit, Edge, Guard, Screen
 from service.engine import Engine
 from service.follow import Follower, Replica
 from service.hints import HintListener
 from service.openapi import describe
 from service.problems import install_handlers
-from service.routes import admin, drift, feedback, health, jobs, metrics, models, predict, versions
+from service.routes import (
+    admin,
+    drift,
+    feedback,
+    health,
+    infer,
+    jobs,
+    metrics,
+    models,
+    predict,
+    repository,
+    stream,
+    versions,
+)
 from service.routing import Routing
 from service.sampling import Sampler
 from service.swap import Loader
@@ -38,6 +51,20 @@ from trimtab.store import AdapterStore
 
 _REDIS_TIMEOUT_S = 2.0
 _CLOSE_S = 5.0
+_ROUTES = (
+    predict,
+    stream,
+    infer,
+    repository,
+    feedback,
+    models,
+    drift,
+    health,
+    versions,
+    jobs,
+    admin,
+    metrics,
+)
 
 
 def create_app(settings: Settings, nudge: Nudge | None = None) -> FastAPI:
@@ -66,16 +93,25 @@ def create_app(settings: Settings, nudge: Nudge | None = None) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
     )
-    for module in (predict, feedback, models, drift, health, versions, jobs, admin, metrics):
+    for module in _ROUTES:
         app.include_router(module.router)
     install_handlers(app)
-    # The last one added is the outermost.
-    app.add_middleware(BodyLimit, max_bytes=settings.server.max_body_bytes)
-    app.add_middleware(Guard, keyring=keyring)
-    app.add_middleware(Edge)
+    _wrap(app, settings, keyring)
     describe(app)
     return app
+
+
+def _wrap(app: FastAPI, settings: Settings, keyring: Keyring) -> None:
+    """The layers around all routes; the last one added is the outermost."""
+    server = settings.server
+    app.add_middleware(
+        BodyLimit, max_bytes=server.max_body_bytes, larger={stream.PATH: server.max_stream_bytes}
+    )
+    app.add_middleware(Guard, keyring=keyring)
+    app.add_middleware(Screen, hosts=server.host_names, trusting=settings.auth.mode == "off")
+    app.add_middleware(Edge)
 
 
 def _open(settings: Settings, keyring: Keyring, nudge: Nudge, stack: AsyncExitStack) -> Serving:

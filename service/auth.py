@@ -44,6 +44,10 @@ PUBLIC = frozenset({"/v2/health/live", "/v2/health/ready"})
 # (method, path or, when it ends with a slash, everything below it) -> role; the first that fits counts.
 RULES: tuple[tuple[str, str, Role], ...] = (
     ("POST", "/v1/predict", Role.PREDICT),
+    ("POST", "/v1/predict/stream", Role.PREDICT),
+    ("POST", "/v2/models/", Role.PREDICT),
+    ("POST", "/models/", Role.PREDICT),
+    ("POST", "/v2/repository/index", Role.READ),
     ("POST", "/v1/feedback", Role.FEEDBACK),
     ("GET", "/v1/models", Role.READ),
     ("GET", "/v1/drift/", Role.READ),
@@ -115,14 +119,15 @@ def credentials_of(scope: Scope) -> str | None:
 
 def check_exposure(mode: str, host: str) -> None:
     """Refuses to serve without keys on an address that others can reach. Raises SettingsError."""
-    if mode == "off" and not _is_loopback(host):
+    if mode == "off" and not is_loopback(host):
         raise SettingsError(
             f"TRIMTAB_AUTH__MODE: `off` is allowed on a loopback address only, not on {host}: "
             "set it to `keys` and make one with `trimtab keys add`"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether this address or name is the machine itself."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

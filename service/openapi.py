@@ -6,10 +6,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from service.auth import needed_role
 from service.problems import Problem
 from service.schemas import Feedback
+from service.tensors import InferRequest
 
 _SCHEMES = {
     "key": {"type": "http", "scheme": "bearer", "description": "an API key"},
@@ -28,13 +30,20 @@ def _schema(app: FastAPI) -> dict[str, Any]:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
         components = schema.setdefault("components", {})
         components["securitySchemes"] = _SCHEMES
-        for shape in (Problem, Feedback):
-            components.setdefault("schemas", {})[shape.__name__] = shape.model_json_schema(ref_template=_REF)
+        for shape in (Problem, Feedback, InferRequest):
+            _add_shape(components.setdefault("schemas", {}), shape)
         for path, operations in schema["paths"].items():
             for method, operation in operations.items():
                 _secure(operation, method.upper(), path)
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def _add_shape(shapes: dict[str, Any], shape: type[BaseModel]) -> None:
+    """A shape that a route reads by itself, with the shapes that it is made of."""
+    described = shape.model_json_schema(ref_template=_REF)
+    shapes |= described.pop("$defs", {})
+    shapes[shape.__name__] = described
 
 
 def _secure(operation: dict[str, Any], method: str, path: str) -> None:

@@ -157,9 +157,9 @@ def http_problem(
 def problem_of(error: TrimtabError, request_id: str) -> Response:
     """The response to an error of ours."""
     body = problem_body(error, request_id)
-    wait = isinstance(error, Unavailable) and body.status in {429, 503}
-    retry = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))} if wait else {}
-    return answer_with(body, retry)
+    if isinstance(error, Unavailable) and body.status in {429, 503}:
+        return answer_with(body, {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))})
+    return answer_with(body)
 
 
 def _kind_of(error: TrimtabError) -> Kind:

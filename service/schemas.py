@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Alias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+NDJSON = "application/x-ndjson"
 Text = Annotated[str, StringConstraints(min_length=1)]
 Version = Annotated[int, Field(ge=1, lt=2**31)] | Alias
 
@@ -65,6 +66,19 @@ class PredictRequest(BaseModel):
         """The inputs, as items."""
         inputs = self.inputs if isinstance(self.inputs, list) else [self.inputs]
         return [Item(text=each) if isinstance(each, str) else each for each in inputs]
+
+
+PREDICT_EXAMPLES = {
+    "one text": {"value": {"inputs": "What a film!"}},
+    "several, with what is known of them": {
+        "value": {
+            "model": "reviews",
+            "inputs": ["What a film!", {"text": "Never again.", "id": "row-2", "domain": "chat"}],
+            "version": "champion",
+            "parameters": {"top_k": 2, "return": ["scores"]},
+        }
+    },
+}
 
 
 class PredictedItem(BaseModel):
@@ -293,52 +307,3 @@ class EventList(BaseModel):
     """Events, oldest first; ask again with `after` = the last `seq`."""
 
     events: list[EventInfo]
-
-
-class Server(BaseModel):
-    """Open Inference Protocol: the server."""
-
-    name: str
-    version: str
-    extensions: list[str]
-
-
-class Live(BaseModel):
-    """The process answers."""
-
-    live: bool
-    ready: bool
-
-
-class Ready(BaseModel):
-    """Whether every model is served."""
-
-    live: bool
-    ready: bool
-    reasons: list[str]
-
-
-class Tensor(BaseModel):
-    """Open Inference Protocol: an input or output."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-
-
-class ModelMetadata(BaseModel):
-    """Open Inference Protocol: a model."""
-
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[Tensor]
-    outputs: list[Tensor]
-
-
-class ModelReady(BaseModel):
-    """Open Inference Protocol: whether a model is served."""
-
-    name: str
-    ready: bool
-    version: str

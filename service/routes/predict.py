@@ -1,128 +1,95 @@
-"""POST /v1/predict: texts in, labels out, and the sample on its way."""
+"""POST /v1/predict: texts in, labels out; and the same in the shape that Hugging Face clients know."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from service.calls import Call
-from service.deps import CallDep, Serving, ServingDep
+from service.answering import Question, answer, prediction_headers
+from service.deps import CallDep, ServingDep
 from service.engine import Prediction
 from service.problems import declared
-from service.sampling import Answered, item_id
-from service.schemas import Item, Parameters, PredictAnswer, PredictRequest
-from trimtab import metrics
-from trimtab.errors import InvalidInput
+from service.protocol import HuggingFaceLabel, HuggingFaceRequest
+from service.sampling import item_id
+from service.schemas import PREDICT_EXAMPLES, Item, Parameters, PredictAnswer, PredictRequest
+from trimtab.features import Floats
 
 router = APIRouter(tags=["predict"])
+_EXAMPLES = {"requestBody": {"content": {"application/json": {"examples": PREDICT_EXAMPLES}}}}
 
 
-@router.post("/v1/predict", response_model=PredictAnswer, responses=declared(400, 404, 413, 429, 503, 504))
+@router.post(
+    "/v1/predict",
+    response_model=PredictAnswer,
+    responses=declared(400, 404, 413, 429, 503, 504),
+    openapi_extra=_EXAMPLES,
+)
 async def predict(body: PredictRequest, request: Request, serving: ServingDep, call: CallDep) -> Response:
     """Classify one text or several; all items of a request are answered by one version."""
-    items = body.items()
-    _check_count(items, serving.settings.server.max_items)
-    prediction = await _unless_gone(
-        request,
-        serving.engine.predict(
-            body.model,
-            _version_of(body.version),
-            [item.text for item in items],
-            truncate=body.parameters.truncate,
-            deadline_s=body.parameters.timeout_ms and body.parameters.timeout_ms / 1000,
-        ),
+    parameters = body.parameters
+    question = Question(
+        model=body.model,
+        version=body.version,
+        items=body.items(),
+        truncate=parameters.truncate,
+        timeout_s=parameters.timeout_ms and parameters.timeout_ms / 1000,
+        sample=parameters.sample,
     )
-    if prediction is None:
-        return Response(status_code=499)  # nobody reads it; the code is for the log
-    if body.parameters.sample:
-        _sample(serving, call, prediction, items)
-    answer = _answer(call.request_id, prediction, items, body.parameters)
-    return JSONResponse(answer, headers=prediction_headers(call.request_id, prediction))
-
-
-def prediction_headers(request_id: str, prediction: Prediction) -> dict[str, str]:
-    """What every prediction says of its origin."""
-    return {
-        "X-Prediction-Id": request_id,
-        "X-Model-Version": str(prediction.bundle.version),
-        "X-Adapter-Digest": prediction.bundle.digest,
-        "X-Generation": str(prediction.generation),
-    }
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Prediction]) -> Prediction | None:
-    """The result of the work; None, and the work cancelled, when the client went away meanwhile."""
-    computing = asyncio.create_task(work)
-    leaving = asyncio.create_task(_disconnected(request))
-    try:
-        await asyncio.wait({computing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return computing.result() if computing.done() else None
-    finally:
-        leaving.cancel()
-        if not computing.done():
-            computing.cancel()
-            metrics.REJECTED.labels("client_gone").inc()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _check_count(items: list[Item], max_items: int) -> None:
-    if not items:
-        raise InvalidInput("inputs: name at least one text")
-    if len(items) > max_items:
-        raise InvalidInput(f"inputs: {len(items)} items, a request may have {max_items}")
-
-
-def _version_of(version: int | str | None) -> int | str | None:
-    return int(version) if isinstance(version, str) and version.isdigit() else version
-
-
-def _sample(serving: Serving, call: Call, prediction: Prediction, items: list[Item]) -> None:
-    serving.sampler.offer(
-        Answered(
-            request_id=call.request_id,
-            client=call.client,
-            prediction=prediction,
-            texts=[item.text for item in items],
-            domains=[item.domain for item in items],
-            groups=[item.group for item in items],
-        )
-    )
-
-
-def _answer(
-    request_id: str, prediction: Prediction, items: list[Item], parameters: Parameters
-) -> dict[str, Any]:
-    bundle = prediction.bundle
-    return {
-        "id": request_id,
-        "model": bundle.model,
-        "model_version": bundle.version,
-        "adapter_digest": bundle.digest,
-        "generation": prediction.generation,
+    prediction = await answer(request, serving, call, question)
+    content = origin(call.prediction_id, prediction) | {
         "predictions": [
-            {"id": item_id(request_id, i)}
-            | _predicted(prediction, i, parameters)
-            | ({} if item.id is None else {"item_id": item.id})
-            for i, item in enumerate(items)
-        ],
+            {"id": item_id(call.prediction_id, i)} | predicted(prediction, i, item, parameters)
+            for i, item in enumerate(question.items)
+        ]
+    }
+    return JSONResponse(content, headers=prediction_headers(call.prediction_id, prediction))
+
+
+@router.post(
+    "/models/{model}",
+    response_model=list[list[HuggingFaceLabel]],
+    responses=declared(400, 404, 413, 429, 503, 504),
+)
+async def text_classification(
+    model: str, body: HuggingFaceRequest, request: Request, serving: ServingDep, call: CallDep
+) -> Response:
+    """Text classification as Hugging Face's inference clients ask it: per text its labels, the likeliest first."""
+    texts = body.inputs if isinstance(body.inputs, list) else [body.inputs]
+    question = Question(model=model, items=[Item(text=text) for text in texts])
+    prediction = await answer(request, serving, call, question)
+    rows = [
+        [{"label": label, "score": score} for label, score in _ranked(row, prediction, body.parameters.top_k)]
+        for row in prediction.probabilities
+    ]
+    return JSONResponse(rows, headers=prediction_headers(call.prediction_id, prediction))
+
+
+def origin(prediction_id: str, prediction: Prediction) -> dict[str, Any]:
+    """Which version answered."""
+    return {
+        "id": prediction_id,
+        "model": prediction.bundle.model,
+        "model_version": prediction.bundle.version,
+        "adapter_digest": prediction.bundle.digest,
+        "generation": prediction.generation,
     }
 
 
-def _predicted(prediction: Prediction, i: int, parameters: Parameters) -> dict[str, Any]:
-    probabilities = prediction.probabilities[i]
-    order = (-probabilities).argsort(kind="stable")
-    labels = prediction.bundle.labels
-    predicted: dict[str, Any] = {"label": labels[order[0]], "score": float(probabilities[order[0]])}
+def predicted(prediction: Prediction, i: int, item: Item, parameters: Parameters) -> dict[str, Any]:
+    """The answer to item i, without its id."""
+    ranked = _ranked(prediction.probabilities[i], prediction, parameters.top_k)
+    members: dict[str, Any] = {"label": ranked[0][0], "score": ranked[0][1]}
     if parameters.top_k is not None or "scores" in parameters.include:
-        predicted["scores"] = {labels[j]: float(probabilities[j]) for j in order[: parameters.top_k]}
+        members["scores"] = dict(ranked)
     if "embedding" in parameters.include:
-        predicted["embedding"] = prediction.outputs.pooled[i].tolist()
-    return predicted
+        members["embedding"] = prediction.outputs.pooled[i].tolist()
+    return members if item.id is None else members | {"item_id": item.id}
+
+
+def _ranked(row: Floats, prediction: Prediction, top_k: int | None) -> list[tuple[str, float]]:
+    """(label, probability) of one row of k probabilities, the likeliest first, ties in the order of the labels."""
+    labels = prediction.bundle.labels
+    order = (-row).argsort(kind="stable")
+    return [(labels[j], float(row[j])) for j in order[:top_k]]

@@ -21,6 +21,11 @@ from trimtab.settings import AuthSettings, ServerSettings, Settings
 # What every route needs, said a second time on purpose: a new route must be put here.
 EXPECTED = {
     ("POST", "/v1/predict"): "predict",
+    ("POST", "/v1/predict/stream"): "predict",
+    ("POST", "/v2/models/{model}/infer"): "predict",
+    ("POST", "/v2/models/{model}/versions/{version}/infer"): "predict",
+    ("POST", "/models/{model}"): "predict",
+    ("POST", "/v2/repository/index"): "read",
     ("POST", "/v1/feedback"): "feedback",
     ("GET", "/v1/models"): "read",
     ("GET", "/v1/drift/{model}"): "read",
@@ -36,7 +41,6 @@ EXPECTED = {
     ("GET", "/v2/models/{model}/versions/{version}/ready"): "read",
     ("GET", "/metrics"): "read",
     ("GET", "/docs"): "read",
-    ("GET", "/docs/oauth2-redirect"): "operate",
     ("GET", "/openapi.json"): "read",
     ("GET", "/admin/v1/models/{model}/versions"): "operate",
     ("GET", "/admin/v1/models/{model}/versions/{version}"): "operate",

@@ -59,7 +59,7 @@ def test_a_process_serves_and_ends_in_order(
             process.kill()
             process.wait()
         lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-        assert any(line.get("request_id") == answer["id"] and line["process"] == "api" for line in lines)
+        assert any(line.get("prediction_id") == answer["id"] and line["process"] == "api" for line in lines)
         assert "unspeakable" not in log.read_text()
         with toy.ledger.read() as tx:
             assert replicas.list_replicas(tx) == []

@@ -90,18 +90,18 @@ def test_the_label_observed_last_counts_in_whatever_order(
     assert rows[ids[3]] == "negative"
 
 
-def test_a_label_may_come_before_its_prediction(shared_toy: Deployment, api: RunningApi) -> None:
-    assert counts(send(api, {"prediction_id": "early:0", "label": "positive"})) == (1, 0, 1, 0, [])
-    api.http.post("/v1/predict", json={"inputs": "film"}, headers={"X-Request-Id": "early"})
+def test_a_label_may_come_before_its_sample(shared_toy: Deployment, api: RunningApi) -> None:
+    early = f"{api.predict('film').json()['id']}:0"
+    assert counts(send(api, {"prediction_id": early, "label": "positive"})) == (1, 0, 1, 0, [])
     ingest(shared_toy, api, 1)
     with shared_toy.ledger.read() as tx:
-        assert "early:0" in {row.prediction_id for row in feedback.labelled(tx, "toy")}
+        assert early in {row.prediction_id for row in feedback.labelled(tx, "toy")}
 
 
 def test_the_bare_id_means_the_only_item(shared_toy: Deployment, api: RunningApi, ids: list[str]) -> None:
-    api.http.post("/v1/predict", json={"inputs": "film"}, headers={"X-Request-Id": "single"})
+    single = api.predict("film").json()["id"]
     ingest(shared_toy, api, 1)
-    assert counts(send(api, {"prediction_id": "single", "label": "positive"})) == (1, 1, 0, 0, [])
+    assert counts(send(api, {"prediction_id": single, "label": "positive"})) == (1, 1, 0, 0, [])
     ambiguous = send(api, [{"prediction_id": ids[0].partition(":")[0], "label": "positive"}])
     assert counts(ambiguous) == (0, 0, 0, 0, [0])
     assert "several items" in ambiguous.json()["rejected"][0]["reason"]

@@ -26,14 +26,14 @@ def test_one_text(api: RunningApi) -> None:
     probabilities = bundle.probabilities(bundle.predict([TEXT]).logits)[0]
     assert body["predictions"] == [
         {
-            "id": "call-1:0",
+            "id": f"{body['id']}:0",
             "label": bundle.labels[probabilities.argmax()],
             "score": float(probabilities.max()),
         }
     ]
-    assert (body["id"], body["model"], body["model_version"]) == ("call-1", "toy", 2)
+    assert (body["model"], body["model_version"]) == ("toy", 2)
     assert body["adapter_digest"] == bundle.digest
-    assert response.headers["X-Prediction-Id"] == response.headers["X-Request-Id"] == "call-1"
+    assert response.headers["X-Prediction-Id"] == body["id"]
     assert response.headers["X-Model-Version"] == "2"
     assert response.headers["X-Adapter-Digest"] == bundle.digest
     assert response.headers["X-Generation"] == str(body["generation"])
