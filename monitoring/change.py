@@ -5,7 +5,7 @@ Labelled samples from before the change must not count as examples of the new do
 
 import numpy as np
 
-from monitoring.ks import Doubles, Floats, SortedReference, sort_reference
+from monitoring.histograms import Doubles, Floats
 
 N_NEWEST = 100  # samples at the end taken as changed at first: half of what a strong drift needs to alarm
 N_ROUNDS = 3  # after each round all samples behind the estimate sharpen the direction
@@ -24,7 +24,7 @@ def change_start(before: Floats, samples: Floats) -> int:
     show. Along the linear discriminant of the changed against the known ranks each sample has a log likelihood
     ratio; the running sum is smallest where the change began (Page 1954). n - 1 at most.
     """
-    known = sort_reference(before)
+    known = np.sort(before, axis=0)
     ranks, reference = _ranks(known, samples), _ranks(known, before)
     centre = reference.mean(axis=0)
     precision = _precision(reference)
@@ -44,12 +44,12 @@ def _lowest(evidence: Doubles) -> int:
     return min(lowest + int(behind[0]) if behind.size else lowest, len(evidence) - 1)
 
 
-def _ranks(known: SortedReference, rows: Floats) -> Doubles:
-    """(n, 2 d): mid-ranks in [0, 1] and their squared distance from the middle."""
+def _ranks(known: Floats, rows: Floats) -> Doubles:
+    """(n, 2 d): mid-ranks in [0, 1] among columns sorted before, and their squared distance from the middle."""
     columns = [
-        (np.searchsorted(values, column, side="left") + np.searchsorted(values, column, side="right"))
-        / (2 * known.n_rows)
-        for values, column in zip(known.values, rows.T, strict=True)
+        (values.searchsorted(column, side="left") + values.searchsorted(column, side="right"))
+        / (2 * len(known))
+        for values, column in zip(known.T, rows.T, strict=True)
     ]
     ranks = np.column_stack(columns)
     return np.hstack([ranks, np.square(2 * ranks - 1)])

@@ -22,7 +22,7 @@ _LOCATION_VARIANCE, _SCALE_VARIANCE = 1 / 3, 1 / 5
 # Above any threshold; a smaller M is an e-detector still. Without it, M would need as long to fall after a drift that
 # ended as that drift lasted, and alarm all the while.
 CEILING = 15 * math.log(10)
-_ERROR_PAID = 3.0  # standard errors of the reference that a bet is protected against
+_ERROR_PAID = 4.0  # standard errors of the reference that a bet is protected against
 
 
 def log_payoffs(null: Doubles, n_rows: float = math.inf) -> Doubles:
