@@ -57,8 +57,8 @@ def draw(bins: Bins, windows: Windows, n_blocks: int, length: int, random: np.ra
 def score(counts: Counts, reference: Doubles, n_rows: int, windows: Windows) -> Scores:
     """Statistics after each block from `first_look` on, of blocks with counts (blocks, d, BINS).
 
-    Equal to what a `Detector` of one domain reads, to single precision; `reference` is the domain's distribution
-    (d, BINS), known from `n_rows` rows.
+    Equal to what a `Detector` of one domain reads, to single precision, but M has no ceiling; `reference` is the
+    domain's distribution (d, BINS), known from `n_rows` rows.
     """
     begin = first_look(windows)
     singles = counts.astype(np.float32)

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from monitoring.bootstrap import Scores, draw, first_look
 from monitoring.dependence import block_length
 from monitoring.detector import Windows
+from monitoring.e_detector import reach
 from monitoring.histograms import Doubles, Floats, bin_rows
 
 ARMS = ("e_detector", "short", "long", "labels")
@@ -151,7 +152,7 @@ def calibrate(
     draws = [draw(bins, windows, total, length, random) for _ in range(n_references)]
     p = 1.0 / (len(ARMS) * checks)
     return Thresholds(
-        e_detector=_e_detector_threshold(draws, length, p, random),
+        e_detector=_e_detector_threshold(draws, rows.shape[1], length, p, random),
         short=_threshold(np.stack([each.short for each in draws]), p, random),
         long=_threshold(np.stack([each.long for each in draws]), p, random),
         extrapolation=1.0 / (p * n_references * n_blocks),
@@ -160,12 +161,14 @@ def calibrate(
 
 
 def _e_detector_threshold(
-    draws: list[Scores], length: int, p: float, random: np.random.Generator
+    draws: list[Scores], d: int, length: int, p: float, random: np.random.Generator
 ) -> ArmThreshold:
-    growing = sum(each.growing for each in draws)
-    if length > 1 or growing > (1 - CONFIDENCE) * len(draws):
+    """`OFF` on dependent traffic, where bets grow without a change, and where one drifting feature is not enough."""
+    threshold = _threshold(np.stack([each.e_detector for each in draws]), p, random)
+    growing = sum(each.growing for each in draws) > (1 - CONFIDENCE) * len(draws)
+    if length > 1 or growing or threshold.value > reach(d):
         return ArmThreshold(OFF, OFF, OFF)
-    return _threshold(np.stack([each.e_detector for each in draws]), p, random)
+    return threshold
 
 
 def _threshold(scores: Doubles, p: float, random: np.random.Generator) -> ArmThreshold:

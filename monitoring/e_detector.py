@@ -59,6 +59,11 @@ def advance(log_m: Doubles, counts: Counts, payoffs: Doubles) -> Doubles:
     return np.minimum(np.logaddexp(log_m, 0.0) + block_evidence(counts, payoffs), CEILING)
 
 
+def reach(d: int) -> float:
+    """The largest statistic that a single bet on one of d features can bring about."""
+    return CEILING / math.log(10) - math.log10(d * N_BETS)
+
+
 def log10_statistic(log_m: Doubles) -> float:
     """log10 of the mean of M over features and bets; -inf before the first block."""
     largest = float(log_m.max())
