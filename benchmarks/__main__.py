@@ -114,7 +114,8 @@ def encoding() -> Iterator[Timing]:
     import torch
 
     from service.demo.model import packaged_model
-    from trimtab.base import load_base, mean_pool
+    from trimtab.base import load_base
+    from trimtab.packing import mean_pool
 
     base = load_base(str(packaged_model()), "cpu")
 

@@ -8,12 +8,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from trimtab.adapter import BaseIdentity
 from trimtab.errors import BaseModelMissing
+from trimtab.features import Integers
+from trimtab.packing import Runner, find_runner
+
+# What is beyond this many characters a token is not looked at, so that an endless text costs no more than its start
+# (English has 4 to 5 characters a token, Chinese 1 to 2).
+CHARACTERS_PER_TOKEN = 16
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """n texts as an encoder reads them: ids with special tokens, and which texts were cut."""
+
+    ids: tuple[list[int], ...]
+    cut: tuple[bool, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all texts, with special tokens."""
+        return sum(map(len, self.ids))
+
+    def part(self, start: int, end: int) -> Encoded:
+        """Texts start to end - 1."""
+        return Encoded(self.ids[start:end], self.cut[start:end])
 
 
 @dataclass(frozen=True)
@@ -28,7 +55,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A frozen encoder in fp32 with its tokenizer."""
+    """A frozen encoder in fp32 with its tokenizer. `encoder` is for training; `runner` is how it is served."""
 
     name: str
     digest: str
@@ -38,22 +65,39 @@ class BaseModel:
     pad_id: int
     unknown_id: int | None
     hidden_size: int
+    # Special tokens of one text.
+    n_special: int
     # The longest text that the encoder has positions for, with special tokens.
     max_positions: int
     device: torch.device
+    runner: Runner
 
     @property
     def identity(self) -> BaseIdentity:
         return BaseIdentity(name=self.name, digest=self.digest, tokenizer_digest=self.tokenizer_digest)
 
-    def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Token ids with special tokens, at most max_tokens (and max_positions) a text; texts are cut at the end."""
+    def read(self, texts: Sequence[str], max_tokens: int) -> Encoded:
+        """Texts as token ids, at most max_tokens (and max_positions) each; what is too long is cut at the end."""
         limit = min(max_tokens, self.max_positions)
-        return [self._cut(encoding.ids, limit) for encoding in self.tokenizer.encode_batch(list(texts))]
+        starts = [_start(text, CHARACTERS_PER_TOKEN * limit) for text in texts]
+        found = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(starts)]
+        longer = zip(found, starts, texts, strict=True)
+        cut = tuple(len(row) > limit or len(start) < len(text) for row, start, text in longer)
+        return Encoded(tuple(self._cut(row, limit) for row in found), cut)
+
+    def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """The token ids of `read`."""
+        return list(self.read(texts, max_tokens).ids)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, with special tokens, uncut."""
-        return [len(encoding.ids) for encoding in self.tokenizer.encode_batch(list(texts))]
+        return [len(encoding.ids) for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+
+    def count(self, ids: Sequence[Sequence[int]]) -> Integers:
+        """(n, 2): tokens without the special ones, and unknown ones among them."""
+        return np.array(
+            [(max(len(row) - self.n_special, 0), row.count(self.unknown_id)) for row in ids], dtype=np.int64
+        )
 
     def pad(self, ids: Sequence[Sequence[int]]) -> Tokens:
         """One padded batch of encoded texts on the model's device."""
@@ -63,19 +107,25 @@ class BaseModel:
         for i, row in enumerate(ids):
             padded[i, : len(row)] = torch.tensor(row)
             mask[i, : len(row)] = 1
-        unknown = tuple(sum(token == self.unknown_id for token in row) for row in ids)
-        lengths = tuple(max(len(row) - 2, 0) for row in ids)
-        return Tokens(padded.to(self.device), mask.to(self.device), lengths, unknown)
+        counts = self.count(ids)
+        return Tokens(
+            padded.to(self.device),
+            mask.to(self.device),
+            tuple(counts[:, 0].tolist()),
+            tuple(counts[:, 1].tolist()),
+        )
 
     @staticmethod
     def _cut(ids: list[int], max_tokens: int) -> list[int]:
         return ids if len(ids) <= max_tokens else [*ids[: max_tokens - 1], ids[-1]]
 
 
-def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
-    """(n, h): the mean of the last hidden states (n, t, h) over the tokens of the mask (n, t)."""
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+def _start(text: str, n_characters: int) -> str:
+    """The start of a text that is longer than n characters, up to the last space: no word is cut in two."""
+    if len(text) <= n_characters:
+        return text
+    end = text.rfind(" ", n_characters // 2, n_characters)
+    return text[: end if end > 0 else n_characters]
 
 
 def load_base(name: str, device: str = "auto") -> BaseModel:
@@ -102,6 +152,10 @@ def load_base(name: str, device: str = "auto") -> BaseModel:
         raise BaseModelMissing(f"base model {name}: {_first_line(error)}") from None
     fast.no_padding()
     fast.no_truncation()
+    pad_id, max_positions = (
+        tokenizer.pad_token_id or 0,
+        _max_positions(encoder.config, tokenizer.model_max_length),
+    )
     target = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     encoder.requires_grad_(False).eval().to(target)
     return BaseModel(
@@ -110,11 +164,13 @@ def load_base(name: str, device: str = "auto") -> BaseModel:
         tokenizer_digest=hashlib.sha256(fast.to_str().encode()).hexdigest(),
         encoder=encoder,
         tokenizer=fast,
-        pad_id=tokenizer.pad_token_id or 0,
+        pad_id=pad_id,
         unknown_id=tokenizer.unk_token_id,
         hidden_size=encoder.config.hidden_size,
-        max_positions=_max_positions(encoder.config, tokenizer.model_max_length),
+        n_special=fast.num_special_tokens_to_add(is_pair=False),
+        max_positions=max_positions,
         device=target,
+        runner=find_runner(encoder, pad_id, max_positions, target),
     )
 
 

@@ -6,12 +6,10 @@ touch. A live bundle is never written to: another version is another bundle.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,11 +18,14 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from trimtab.adapter import CONFIG, HEAD, REFERENCES, REMEDY, WEIGHTS, AdapterManifest, Golden
-from trimtab.base import BaseModel, mean_pool
+from trimtab.base import BaseModel, Encoded
 from trimtab.errors import BaseMismatch, MalformedAdapter, SelfTestFailed
 from trimtab.features import FeatureMap, Floats, Outputs, References, log_softmax
+from trimtab.kernels import Precision, Reducer
+from trimtab.packing import PADDED_TEXTS, own_bytes, packed_states, padded_states, share_tensors
 
-MICRO_BATCH = 16
+# Tokens of one packed pass: matrix products gain nothing beyond (CPU), or fill the card (CUDA).
+PACK_TOKENS = {"cpu": 1024, "cuda": 32768}
 GOLDEN_TOLERANCE = 1e-4
 _PREFIX = "base_model.model."
 # Fixed sentences, so that no text of a user is kept in a manifest.
@@ -38,20 +39,30 @@ GOLDEN_TEXTS = (
     "Nothing special, but it does what it should.",
     "ok",
 )
+# For what golden texts are too few: every one of them alone and before every other, 64 texts of 1 to 30 words.
+PROBE_TEXTS = tuple(a if a is b else f"{a} {b}" for a in GOLDEN_TEXTS for b in GOLDEN_TEXTS)
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """What is applied to logits without touching weights: softmax(logits / temperature + log_prior)."""
+    """What is applied to logits without touching weights: softmax((logits + shift) / temperature + log_prior)."""
 
     temperature: float = 1.0
     # (k,) or None for no correction.
     log_prior: tuple[float, ...] | None = None
+    # Domain -> (k,): centring. The head is linear, so moving a domain's mean state m_d to m is W (m - m_d) on logits.
+    shifts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def apply(self, logits: Floats, domains: Sequence[str | None] = ()) -> Floats:
+        """(n, k) log probabilities of (n, k) logits; domains: one a row, or none at all."""
+        if self.shifts and domains:
+            nothing = (0.0,) * logits.shape[1]
+            logits = logits + np.array([self.shifts.get(domain or "", nothing) for domain in domains])
+        prior = 0.0 if self.log_prior is None else np.asarray(self.log_prior)
+        return log_softmax(np.asarray(logits / self.temperature + prior, dtype=np.float32))
 
     def to_bytes(self) -> bytes:
-        return json.dumps(
-            {"temperature": self.temperature, "log_prior": self.log_prior}, sort_keys=True
-        ).encode()
+        return json.dumps(vars(self), sort_keys=True).encode()
 
     @staticmethod
     def from_bytes(content: bytes) -> Remedy:
@@ -60,13 +71,22 @@ class Remedy:
             raw = json.loads(content)
             prior = raw["log_prior"]
             remedy = Remedy(
-                float(raw["temperature"]), None if prior is None else tuple(float(p) for p in prior)
+                float(raw["temperature"]),
+                None if prior is None else tuple(float(p) for p in prior),
+                {str(name): tuple(float(v) for v in row) for name, row in raw.get("shifts", {}).items()},
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise MalformedAdapter(f"remedy.json cannot be read: {error}") from None
-        if not remedy.temperature > 0:
-            raise MalformedAdapter("remedy.json: temperature must be positive")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise MalformedAdapter(f"{REMEDY} cannot be read: {error}") from None
+        if not 0 < remedy.temperature < math.inf:
+            raise MalformedAdapter(f"{REMEDY}: temperature must be positive")
         return remedy
+
+    def check(self, n_labels: int) -> Remedy:
+        """Itself; raises MalformedAdapter unless prior and shifts have one finite number a label."""
+        rows = [*self.shifts.values(), *([] if self.log_prior is None else [self.log_prior])]
+        if any(len(row) != n_labels or not all(map(math.isfinite, row)) for row in rows):
+            raise MalformedAdapter(f"{REMEDY}: prior and shifts need {n_labels} finite numbers each")
+        return self
 
 
 @dataclass(frozen=True)
@@ -84,32 +104,57 @@ class ModelBundle:
     remedy: Remedy
     feature_map: FeatureMap
     max_tokens: int = 128
+    precision: Precision = "fp32"
+    # Memory of the encoder's tensors that this version shares with no other.
+    own_bytes: int = 0
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Texts as this version reads them; for any thread."""
+        return self.base.read(texts, self.max_tokens)
 
     def predict(self, texts: Sequence[str]) -> Outputs:
-        """One forward pass for n texts, in length-sorted micro-batches; the order of the texts is kept."""
-        ids = self.base.encode(texts, self.max_tokens)
-        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        """Outputs of n texts, in their order."""
+        return self.run(self.encode(texts))
+
+    def run(self, encoded: Encoded) -> Outputs:
+        """Outputs of n texts, in their order, in as few passes as memory and caches like."""
+        ids = encoded.ids
         pooled = np.empty((len(ids), self.base.hidden_size), dtype=np.float32)
         logits = np.empty((len(ids), len(self.labels)), dtype=np.float32)
-        counts = np.empty((len(ids), 2), dtype=np.int64)
-        for start in range(0, len(order), MICRO_BATCH):
-            chosen = order[start : start + MICRO_BATCH]
-            pooled[chosen], logits[chosen], counts[chosen] = self._forward([ids[i] for i in chosen])
+        with torch.inference_mode():
+            for chosen in self._passes([len(row) for row in ids]):
+                states = self._states([ids[i] for i in chosen])
+                pooled[chosen] = states.cpu().numpy()
+                logits[chosen] = nn.functional.linear(states, self.head_weight, self.head_bias).cpu().numpy()
+        counts = self.base.count(ids)
         return Outputs(pooled, logits, counts[:, 0], counts[:, 1])
 
-    def probabilities(self, logits: Floats) -> Floats:
-        """(n, k) probabilities of (n, k) logits after the remedy."""
-        prior = 0.0 if self.remedy.log_prior is None else np.asarray(self.remedy.log_prior, dtype=np.float32)
-        return np.exp(log_softmax(np.asarray(logits / self.remedy.temperature + prior, dtype=np.float32)))
+    def probabilities(self, logits: Floats, domains: Sequence[str | None] = ()) -> Floats:
+        """(n, k) probabilities of (n, k) logits after the remedy; domains: one a row, or none at all."""
+        return np.exp(self.remedy.apply(logits, domains))
 
-    def _forward(self, ids: Sequence[Sequence[int]]) -> tuple[Floats, Floats, Any]:
-        tokens = self.base.pad(ids)
-        with torch.inference_mode():
-            hidden = self.encoder(input_ids=tokens.ids, attention_mask=tokens.mask).last_hidden_state
-            pooled = mean_pool(hidden, tokens.mask)
-            logits = nn.functional.linear(pooled, self.head_weight, self.head_bias)
-        counts = np.column_stack([tokens.lengths, tokens.n_unknown])
-        return pooled.float().cpu().numpy(), logits.float().cpu().numpy(), counts
+    def _passes(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """The texts of each forward pass, by length: packed up to so many tokens, padded up to so many texts."""
+        packed = self.base.runner.first_position is not None
+        limit = PACK_TOKENS.get(self.base.device.type, 1024)
+        chosen: list[int] = []
+        n_tokens = 0
+        for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+            full = n_tokens + lengths[i] > limit or not (packed or len(chosen) < PADDED_TEXTS)
+            if chosen and full:
+                yield chosen
+                chosen, n_tokens = [], 0
+            chosen.append(i)
+            n_tokens += lengths[i]
+        if chosen:
+            yield chosen
+
+    def _states(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """(n, h) fp32 pooled states of one pass."""
+        first = self.base.runner.first_position
+        if first is None:
+            return padded_states(self.encoder, ids, self.base.pad_id, self.base.device)
+        return packed_states(self.encoder, ids, first, self.base.device)
 
 
 def build_bundle(
@@ -129,7 +174,7 @@ def build_bundle(
     check_base(base, manifest)
     head = read_tensors(files[HEAD], HEAD)
     weight, bias = _head_of(head, len(manifest.labels), base.hidden_size)
-    encoder = merge(base.encoder, read_tensors(files[WEIGHTS], WEIGHTS), _scaling(files[CONFIG]))
+    encoder = merge(base.runner.encoder, read_tensors(files[WEIGHTS], WEIGHTS), _scaling(files[CONFIG]))
     return ModelBundle(
         model=manifest.model,
         version=manifest.version,
@@ -139,10 +184,22 @@ def build_bundle(
         encoder=encoder,
         head_weight=weight.to(base.device),
         head_bias=bias.to(base.device),
-        remedy=Remedy.from_bytes(files[REMEDY]),
+        remedy=Remedy.from_bytes(files[REMEDY]).check(len(manifest.labels)),
         feature_map=References.from_bytes(files[REFERENCES]).feature_map,
         max_tokens=min(max_tokens, base.max_positions),
+        own_bytes=own_bytes(encoder, _tensors(base.encoder)),
     )
+
+
+def at_precision(bundle: ModelBundle, reducer: Reducer) -> ModelBundle:
+    """The same version in the reducer's precision; the given bundle stays as it is."""
+    encoder = reducer.reduce(share_tensors(bundle.encoder))
+    size = own_bytes(encoder, reducer.shared)
+    return replace(bundle, encoder=encoder, precision=reducer.precision, own_bytes=size)
+
+
+def _tensors(encoder: nn.Module) -> list[Tensor]:
+    return [*encoder.parameters(), *encoder.buffers()]
 
 
 def check_base(base: BaseModel, manifest: AdapterManifest) -> None:
@@ -162,16 +219,15 @@ def merge(encoder: nn.Module, lora: Mapping[str, Tensor], scaling: float) -> nn.
 
     encoder is not changed. Raises MalformedAdapter when a tensor has no counterpart or does not fit.
     """
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in encoder.parameters()}
-    shared |= {id(tensor): tensor for tensor in encoder.buffers()}
-    merged = copy.deepcopy(encoder, shared)
+    merged = share_tensors(encoder)
     modules = dict(merged.named_modules())
     for name, down, up in _pairs(lora):
         module = modules.get(name)
         if not isinstance(module, nn.Linear) or module.weight.shape != (up.shape[0], down.shape[1]):
             raise MalformedAdapter(f"{WEIGHTS}: {name} does not fit the base model")
-        delta = scaling * (up.float() @ down.float())
-        weight = module.weight.detach() + delta.to(module.weight.device)
+        device = module.weight.device
+        delta = up.to(device, torch.float32) @ down.to(device, torch.float32)
+        weight = torch.add(module.weight.detach(), delta, alpha=scaling)
         module.weight = nn.Parameter(weight, requires_grad=False)
     return merged.eval()
 
@@ -232,6 +288,12 @@ def golden_of(bundle: ModelBundle) -> Golden:
     """The golden outputs that a manifest records: what this bundle answers to GOLDEN_TEXTS."""
     logits = bundle.predict(GOLDEN_TEXTS).logits
     return Golden(texts=GOLDEN_TEXTS, logits=tuple(tuple(float(v) for v in row) for row in logits))
+
+
+def probability_shift(bundle: ModelBundle, other: ModelBundle) -> float:
+    """Mean over the probe texts of the probability (in [0, 1]) that moves from one label to another."""
+    mine, theirs = (each.probabilities(each.predict(PROBE_TEXTS).logits) for each in (bundle, other))
+    return float(np.abs(mine - theirs).sum(axis=1).mean() / 2)
 
 
 def self_test(bundle: ModelBundle, golden: Golden) -> float:

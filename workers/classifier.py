@@ -16,9 +16,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from trimtab.adapter import CONFIG, HEAD, WEIGHTS
-from trimtab.base import BaseModel, Tokens, mean_pool
+from trimtab.base import BaseModel, Tokens
 from trimtab.bundle import read_tensors
 from trimtab.features import Floats
+from trimtab.packing import mean_pool
 
 RANK = 8
 LORA_ALPHA = 16

@@ -27,9 +27,20 @@ from trimtab.adapter import (
     digest_of,
     verify,
 )
-from trimtab.base import BaseModel, load_base, mean_pool
-from trimtab.bundle import ModelBundle, Remedy, build_bundle, golden_of, merge, self_test
+from trimtab.base import BaseModel, load_base
+from trimtab.bundle import (
+    ModelBundle,
+    Remedy,
+    at_precision,
+    build_bundle,
+    golden_of,
+    merge,
+    probability_shift,
+    self_test,
+)
 from trimtab.errors import BaseMismatch, MalformedAdapter, SelfTestFailed
+from trimtab.kernels import Reducer
+from trimtab.packing import mean_pool
 
 KEY = Ed25519PrivateKey.generate()
 TEXTS = [
@@ -101,6 +112,40 @@ def test_an_answer_does_not_depend_on_its_batch(base: BaseModel, texts: list[str
     assert together.n_tokens.tolist() == [max(len(ids) - 2, 0) for ids in base.encode(texts, 128)]
 
 
+def test_a_lower_precision_is_a_bundle_beside_the_first(base: BaseModel) -> None:
+    bundle = built(base, make_version(base, KEY))
+    before = bundle.predict(TEXTS)
+    reducer = Reducer(base.encoder, "int8", base.device)
+    reduced = at_precision(bundle, reducer)
+    assert (bundle.precision, reduced.precision, reduced.version) == ("fp32", "int8", bundle.version)
+    assert np.array_equal(bundle.predict(TEXTS).logits, before.logits)
+    assert 0 < np.abs(reduced.predict(TEXTS).logits - before.logits).max() < 0.5
+    assert 0 < probability_shift(bundle, reduced) < 0.05
+    assert probability_shift(bundle, bundle) == 0
+
+
+def test_int8_answers_do_not_depend_on_their_batch(base: BaseModel) -> None:
+    """Rounding may tip where fp32 sums differ in their last bits, hence not 1e-5; a scale a batch would give 0.1."""
+    bundle = at_precision(built(base, make_version(base, KEY)), Reducer(base.encoder, "int8", base.device))
+    loud = ["!!!! " * 30, "love " * 100]
+    together = bundle.predict([*TEXTS, *loud]).logits[: len(TEXTS)]
+    alone = np.vstack([bundle.predict([text]).logits for text in TEXTS])
+    assert np.abs(together - alone).max() <= 0.02
+
+
+def test_a_variant_costs_what_it_changes(base: BaseModel) -> None:
+    files = make_version(base, KEY)
+    lora = {
+        key: tensor for key, tensor in load(files[WEIGHTS]).items() if ".query." in key or ".value." in key
+    }
+    changed = 2 * 2 * 32 * 32
+    assert built(base, files | {WEIGHTS: save(lora)}).own_bytes == 4 * changed
+    assert built(base, files | {WEIGHTS: save({})}).own_bytes == 0
+    reducer = Reducer(base.encoder, "int8", base.device)
+    quarter = at_precision(built(base, files | {WEIGHTS: save(lora)}), reducer).own_bytes
+    assert changed < quarter < 2 * changed  # scales and biases beside it
+
+
 def test_long_texts_are_cut_and_keep_their_last_token(base: BaseModel) -> None:
     (ids,) = base.encode(["good " * 500], 16)
     assert len(ids) == 16
@@ -118,6 +163,30 @@ def test_the_remedy_shifts_and_sharpens(base: BaseModel) -> None:
     logits = np.array([[1.0, 3.0]], dtype=np.float32)
     expected = np.exp([1.0, 1.0]) / np.exp([1.0, 1.0]).sum()
     assert np.allclose(built(base, files).probabilities(logits), expected, atol=1e-6)
+
+
+def test_centring_moves_the_rows_of_a_domain_only(base: BaseModel) -> None:
+    remedy = Remedy(2.0, (0.5, -0.5), {"tweets": (1.0, -1.0)})
+    logits = np.array([[1.0, 3.0], [1.0, 3.0], [1.0, 3.0]], dtype=np.float32)
+    rows = remedy.apply(logits, ["tweets", None, "news"])
+    assert np.allclose(np.exp(rows).sum(axis=1), 1)
+    assert np.allclose(
+        np.diff(rows), [[-1.0], [0.0], [0.0]], atol=1e-6
+    )  # ((3 - 1) - 2) / 2 - 1 and (3 - 1) / 2 - 1
+    assert np.array_equal(remedy.apply(logits), Remedy(2.0, (0.5, -0.5)).apply(logits))
+    assert Remedy.from_bytes(remedy.to_bytes()) == remedy
+
+
+def test_centring_is_a_shift_of_the_mean_state(base: BaseModel) -> None:
+    """W (z + m - m_d) + b, computed by the head, is what the remedy gives from logits."""
+    bundle = built(base, make_version(base, KEY))
+    moved = np.random.default_rng(0).normal(size=base.hidden_size).astype(np.float32)
+    weight, bias = bundle.head_weight.numpy(), bundle.head_bias.numpy()
+    outputs = bundle.predict(TEXTS)
+    expected = (outputs.pooled + moved) @ weight.T + bias
+    remedy = Remedy(shifts={"tweets": tuple(float(v) for v in weight @ moved)})
+    found = remedy.apply(outputs.logits, ["tweets"] * len(TEXTS))
+    assert np.allclose(found, Remedy().apply(expected), atol=1e-4)
 
 
 def test_golden_outputs_are_reproduced_or_refused(base: BaseModel) -> None:
@@ -187,6 +256,10 @@ def test_weights_that_do_not_fit_are_refused(base: BaseModel, change: dict[str, 
         (HEAD, save({"weight": torch.zeros(2, 32)})),
         (REMEDY, b"{}"),
         (REMEDY, b'{"temperature": 0, "log_prior": null}'),
+        (REMEDY, b'{"temperature": 1, "log_prior": [0.5]}'),
+        (REMEDY, b'{"temperature": 1, "log_prior": null, "shifts": {"a": [1, 2, 3]}}'),
+        (REMEDY, b'{"temperature": 1, "log_prior": null, "shifts": {"a": [1, NaN]}}'),
+        (REMEDY, b'{"temperature": 1, "log_prior": null, "shifts": 3}'),
     ],
 )
 def test_broken_files_are_refused(base: BaseModel, name: str, content: bytes) -> None:

@@ -10,8 +10,9 @@ from peft import PeftModel
 from safetensors.torch import load
 
 from trimtab.adapter import CONFIG, HEAD, WEIGHTS
-from trimtab.base import BaseModel, load_base, mean_pool
+from trimtab.base import BaseModel, load_base
 from trimtab.errors import MalformedAdapter
+from trimtab.packing import mean_pool
 from workers.artefact import draft
 from workers.classifier import TrainableClassifier, continue_from
 

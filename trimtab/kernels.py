@@ -1,0 +1,150 @@
+"""Linear layers for serving: the fastest fp32 product of this machine, and lower precisions on request.
+
+A layer made here answers each row by itself: what else is in the batch moves the last bits at most.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from trimtab.errors import SettingsError
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# The shape that is timed: a batch of texts through a small encoder's first feed-forward layer.
+_TIMED_SHAPE = (224, 384, 1536)
+_WORTH_IT = 1.1
+_SMALLEST = 1e-12
+
+
+class OneDnnLinear(nn.Linear):
+    """nn.Linear by oneDNN, which knows AVX-512 of every maker; the BLAS behind nn.Linear may not."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        # What torch.compile calls for a frozen linear layer: it has no public name.
+        multiply = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
+        out: Tensor = multiply(input, self.weight, self.bias, "none", [], "")
+        return out
+
+
+class Int8Linear(nn.Module):
+    """y = x W^T + b in 8 bits: one scale for each row of x (token) and each row of W (output channel). CPU only.
+
+    x is quantised as it comes, each token by its own largest magnitude, so that what a token becomes does not depend on
+    its batch: the vector-wise quantisation of LLM.int8() (https://arxiv.org/abs/2208.07339), without outlier columns.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        scales = weight.abs().amax(dim=1).clamp_min(_SMALLEST) / 127
+        # (in, out), as the product takes it.
+        self.weight = nn.Buffer((weight / scales[:, None]).round().to(torch.int8).t().contiguous())
+        self.scales = nn.Buffer(scales)
+        self.bias = nn.Buffer(torch.zeros(len(weight)) if bias is None else bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.flatten(0, -2)
+        largest = rows.abs().amax(dim=1, keepdim=True).clamp_min_(_SMALLEST)
+        whole = torch.mul(rows, 127.0 / largest).round_().to(torch.int8)
+        product = torch._int_mm(whole, self.weight) * (largest / 127)  # noqa: SLF001  # sums in 32 bits, exactly
+        return torch.addcmul(self.bias, product, self.scales).view(*x.shape[:-1], -1)
+
+
+def with_fast_linears(encoder: nn.Module, device: torch.device) -> nn.Module:
+    """The same encoder, its plain linear layers replaced where oneDNN is faster on this machine; tensors are kept."""
+    if device.type == "cpu" and onednn_is_faster():
+        for name, layer in _linears(encoder):
+            encoder.set_submodule(name, _by_onednn(layer))
+    return encoder
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether oneDNN multiplies at least 1.1 times as fast as the default BLAS; timed once per process (some 10 ms)."""
+    n, n_in, n_out = _TIMED_SHAPE
+    plain = nn.Linear(n_in, n_out)
+    x = torch.ones(n, n_in)
+    with torch.inference_mode():
+        try:
+            fast = _best_time(_by_onednn(plain), x)
+        except (AttributeError, NotImplementedError, RuntimeError):
+            return False
+        return fast * _WORTH_IT < _best_time(plain, x)
+
+
+def _best_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    times = []
+    for _ in range(8):
+        started = time.perf_counter()
+        layer(x)
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _by_onednn(layer: nn.Linear) -> OneDnnLinear:
+    bias = layer.bias is not None
+    fast = OneDnnLinear(layer.in_features, layer.out_features, bias=bias, device="meta")
+    fast.weight, fast.bias = layer.weight, layer.bias
+    return fast.eval()
+
+
+def _linears(encoder: nn.Module) -> list[tuple[str, nn.Linear]]:
+    """Plain linear layers only: a subclass may mean something else by its forward."""
+    found = dict(encoder.named_modules()).items()
+    return [(name, layer) for name, layer in found if type(layer) in {nn.Linear, OneDnnLinear}]
+
+
+class Reducer:
+    """Turns encoders of one base to a lower precision; what they share with the base is turned once and shared."""
+
+    def __init__(self, base: nn.Module, precision: Precision, device: torch.device) -> None:
+        """Raises SettingsError when the device does not serve this precision."""
+        if precision == "int8" and device.type != "cpu":
+            raise SettingsError(f"TRIMTAB_SERVER__PRECISION: int8 is for the CPU, the device is {device}")
+        self.precision = precision
+        self._base = {id(tensor): tensor for tensor in base.parameters()}
+        self._buffers = list(base.buffers())
+        # id of a base tensor -> what it became.
+        self._known: dict[int, Any] = {}
+
+    def reduce(self, encoder: nn.Module) -> nn.Module:
+        """The encoder in the lower precision, in place: its modules get other parameters, none is written to."""
+        if self.precision == "int8":
+            for name, layer in _linears(encoder):
+                encoder.set_submodule(name, self._once(layer.weight, partial(_int8, layer)))
+        else:
+            for module in encoder.modules():
+                for name, parameter in list(module.named_parameters(recurse=False)):
+                    setattr(module, name, self._once(parameter, partial(_cast, parameter, self.precision)))
+        return encoder
+
+    @property
+    def shared(self) -> list[Tensor]:
+        """The tensors that encoders of this base share after `reduce`."""
+        made = [
+            [m] if isinstance(m, Tensor) else [*m.parameters(), *m.buffers()] for m in self._known.values()
+        ]
+        return [*self._base.values(), *self._buffers, *itertools.chain.from_iterable(made)]
+
+    def _once(self, tensor: Tensor, make: Callable[[], Any]) -> Any:
+        if id(tensor) not in self._base:
+            return make()
+        if id(tensor) not in self._known:
+            self._known[id(tensor)] = make()
+        return self._known[id(tensor)]
+
+
+def _cast(parameter: nn.Parameter, precision: str) -> nn.Parameter:
+    return nn.Parameter(parameter.detach().to(_DTYPES[precision]), requires_grad=False)
+
+
+def _int8(layer: nn.Linear) -> Int8Linear:
+    bias: Tensor | None = layer.bias
+    return Int8Linear(layer.weight.detach(), None if bias is None else bias.detach())
