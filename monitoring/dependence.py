@@ -29,25 +29,29 @@ def block_length(rows: Floats) -> int:
     """Events in a stretch that is nearly independent of the next one: 1 when no dependence shows, at most n/10.
 
     `TIMES` the largest integrated autocorrelation time 1 + 2 sum rho_k, the sum ended by Sokal's rule (1997, "Monte
-    Carlo methods in statistical mechanics", section 3).
+    Carlo methods in statistical mechanics", section 3). That rule overlooks a memory that is weak but long, as of many
+    sessions side by side; where long stretches vary more than the time explains, the stretch is as long as allowed.
     """
-    if len(rows) < 10 * STRETCH or not is_dependent(rows):
+    n, d = len(rows), rows.shape[1]
+    if n < 10 * STRETCH or not is_dependent(rows):
         return 1
-    longest = max(_integrated_time(each) for each in _autocorrelations(rows).T)
-    return max(1, min(round(TIMES * longest), len(rows) // 10))
+    time = max(_integrated_time(each) for each in _autocorrelations(rows).T)
+    explained = _variance_of_stretches(rows, n // 20) <= time * _expected(20, d)
+    most = n // 10
+    return min(round(TIMES * time), most) if explained else most
 
 
 def is_dependent(rows: Floats) -> bool:
     """Whether (n, d) rows in order of time depend on each other beyond noise."""
     n, d = rows.shape
-    return lag_one(rows) > noise(n, d) or _variance_of_stretches(rows) > _expected(n // STRETCH, d)
+    return lag_one(rows) > noise(n, d) or _variance_of_stretches(rows, STRETCH) > _expected(n // STRETCH, d)
 
 
-def _variance_of_stretches(rows: Floats) -> float:
+def _variance_of_stretches(rows: Floats, length: int) -> float:
     """Largest variance of the mean rank of stretches, as a multiple of what independent events have."""
-    ranks = _standard_ranks(rows)[: len(rows) // STRETCH * STRETCH]
-    means = ranks.reshape(-1, STRETCH, ranks.shape[1]).mean(axis=1)
-    return float(means.var(axis=0, ddof=1).max() * STRETCH)
+    ranks = _standard_ranks(rows)[: len(rows) // length * length]
+    means = ranks.reshape(-1, length, ranks.shape[1]).mean(axis=1)
+    return float(means.var(axis=0, ddof=1).max() * length)
 
 
 def _expected(n_stretches: int, n_features: int) -> float:
@@ -65,7 +69,8 @@ def _autocorrelations(rows: Floats) -> Doubles:
 
 
 def _standard_ranks(rows: Floats) -> Doubles:
-    ranks = rankdata(rows, axis=0)
+    """Ranks with mean 0 and variance 1; NaN ranks with the largest, constants are 0."""
+    ranks = rankdata(np.where(np.isnan(rows), np.inf, rows), axis=0)
     spread = ranks.std(axis=0)
     return np.asarray((ranks - ranks.mean(axis=0)) / np.where(spread > 0, spread, 1.0), dtype=np.float64)
 
