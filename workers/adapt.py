@@ -104,6 +104,7 @@ def complete(candidate: Candidate, champion: LoadedVersion, material: Material, 
         candidate,
         {**material.references, material.domain: material.reference},
         report,
+        projected=material.projected_texts,
         ordered=past.ordered | {material.domain},
         anchors=past.anchors,
     )

@@ -76,24 +76,27 @@ def with_references(
     found: Mapping[str, Sequence[Example]],
     report: Report,
     *,
+    projected: Sequence[str],
     ordered: AbstractSet[str],
     anchors: Sequence[str],
 ) -> Candidate:
-    """Scores the reference texts of every domain by the candidate; the projection is fitted on all of them.
+    """Scores the reference texts of every domain by the candidate.
 
     The projection is the candidate's own (at most 32 components, fewer when there are fewer texts) and travels with
     the rows, so that the API makes rows of the same layout for the traffic that this version answers.
 
     Args:
         found: examples by domain, none of them trained on; a domain without any has no reference.
+        projected: texts that the projection is fitted on. No reference text: principal components vary more on the
+            rows that they are fitted on than on any others, and the monitor would take the difference for drift.
         ordered: domains whose examples are in order of time.
         anchors: domains of the first version.
     """
     kept = {domain: examples for domain, examples in found.items() if examples}
-    every = [example.text for examples in kept.values() for example in examples]
-    pooled = candidate.answers.outputs(every, lambda done, of: report("references", done, of)).pooled
-    feature_map = fit_feature_map(pooled, candidate.bundle.labels, N_COMPONENTS)
     texts = {domain: [example.text for example in examples] for domain, examples in kept.items()}
+    every = [*projected, *(text for each in texts.values() for text in each)]
+    outputs = candidate.answers.outputs(every, lambda done, of: report("references", done, of))
+    feature_map = fit_feature_map(outputs.pooled[: len(projected)], candidate.bundle.labels, N_COMPONENTS)
     references = References(
         feature_map,
         rows={

@@ -105,7 +105,12 @@ def create_first_version(
     reference = [_example(each, model, "reference", place) for place, each in enumerate(chosen)]
     by_domain = _by_domain(reference)
     candidate = with_references(
-        candidate, by_domain, report, ordered=ordered_domains(chosen), anchors=sorted(by_domain)
+        candidate,
+        by_domain,
+        report,
+        projected=_texts(kept["train"]),
+        ordered=ordered_domains(chosen),
+        anchors=sorted(by_domain),
     )
     report("evaluating", 0, 1)
     score = candidate.answers.scorecard(_texts(kept["gate"]), _indices(kept["gate"], names))

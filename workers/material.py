@@ -30,6 +30,7 @@ from workers.memory import choose
 from workers.plan import Situation
 
 MAX_REFERENCE = 2000  # reference texts of a domain
+MAX_PROJECTED = 500  # texts of the new domain, and as many of the memory
 MAX_WINDOW = 20_000  # predictions of the window that are read
 
 
@@ -79,6 +80,12 @@ class Material:
         return ReplaySet(
             tuple(example.text for example in kept), self.indices(example.label for example in kept), logits
         )
+
+    @property
+    def projected_texts(self) -> tuple[str, ...]:
+        """Texts of the new domain and of the past ones that the drift features are fitted on: all trained on."""
+        new = [row.text for row in self.rows["train"][:MAX_PROJECTED]]
+        return (*new, *(example.text for example in self.memory[:MAX_PROJECTED]))
 
     def memory_digest(self) -> str:
         """sha256 (hex) over the keys of the exemplars: equal memories, equal digest."""
