@@ -68,14 +68,11 @@ def test_before_a_window_is_full_it_says_nothing() -> None:
     detector = Detector(ONE, WINDOWS)
     assert (detector.full, detector.n_events, detector.rows.shape) == (False, 0, (0, D))
     assert detector.read() == Reading(e_detector=-math.inf, short=(), long=None)
-    detector.take(stream(20, seed=2))
-    assert not detector.full
-    assert detector.read().short == ()
-    detector.take(stream(10, seed=3))
-    assert detector.full
-    assert detector.read().long is None
-    detector.take(stream(50, seed=4))
-    assert detector.read().long is not None
+    told = []
+    for n in (20, 10, 50):
+        detector.take(stream(n, seed=n))
+        told.append((detector.full, bool(detector.read().short), detector.read().long is not None))
+    assert told == [(False, False, False), (True, True, False), (True, True, True)]
 
 
 def test_it_keeps_the_raw_rows_of_the_long_window() -> None:
