@@ -1,7 +1,7 @@
 """Baselines of the versions in use: fetched by digest, verified, kept, and calibrated in the background.
 
-Until a calibration is ready the asymptotic thresholds hold; a calibration that was made once is read from the cache
-directory (one JSON file each), since the same rows give the same thresholds.
+Until a calibration is ready safe thresholds hold; a calibration that was made once is read from the cache directory
+(one JSON file each), since the same rows give the same thresholds.
 """
 
 import hashlib
@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from monitoring.calibration import Thresholds, asymptotic_thresholds, calibrate, thin
+from monitoring.calibration import Thresholds, calibrate, safe_thresholds
 from monitoring.check import Baseline
-from monitoring.ks import Floats
-from monitoring.mixture import know_domains
+from monitoring.detector import Windows
+from monitoring.histograms import Floats
+from monitoring.mixture import KnownDomains, know_domains
 from trimtab.adapter import REFERENCES, verify
 from trimtab.errors import AdapterRefused
 from trimtab.features import References
@@ -27,7 +28,7 @@ from trimtab.store import AdapterStore
 log = logging.getLogger(__name__)
 
 MIN_ROWS = 50  # a smaller reference cannot tell drift from its own noise
-REVISION = 1  # of the calibration's method: a change makes cached thresholds void
+REVISION = 2  # of the calibration's method: a change makes cached thresholds void
 
 
 class Baselines:
@@ -37,15 +38,15 @@ class Baselines:
         store: Where versions lie.
         key: Verifies a version before its references are read.
         cache: Directory of the calibrations.
-        window: Events in a window.
+        windows: Sizes of block and windows.
         checks: Checks between two allowed false alarms.
     """
 
     def __init__(
-        self, store: AdapterStore, key: Ed25519PublicKey, cache: Path, *, window: int, checks: float
+        self, store: AdapterStore, key: Ed25519PublicKey, cache: Path, *, windows: Windows, checks: float
     ) -> None:
         self._store, self._key, self._cache = store, key, cache
-        self._window, self._checks = window, checks
+        self.windows, self.checks = windows, checks
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="calibrate")
         self._loaded: dict[str, Baseline] = {}
         self._running: dict[str, Future[tuple[Thresholds, ...]]] = {}
@@ -58,8 +59,7 @@ class Baselines:
             StoreUnavailable, VersionNotFound: they cannot be had now.
         """
         if digest not in self._loaded:
-            self._loaded = {digest: self._load(version, digest), **self._of_others()}
-            self._running[digest] = self._thread.submit(self._calibrate, self._loaded[digest])
+            self._keep(digest, self._load(version, digest))
         running = self._running.get(digest)
         if running is not None and running.done():
             del self._running[digest]
@@ -75,56 +75,80 @@ class Baselines:
         """End the thread; a calibration under way is finished, not begun ones are dropped."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def _of_others(self) -> dict[str, Baseline]:
-        """The newest few that were loaded before: a rollback finds its baseline calibrated."""
-        return dict(list(self._loaded.items())[:7])
+    def _keep(self, digest: str, baseline: Baseline) -> None:
+        """Newest first, and a few of those before: a rollback finds its baseline calibrated."""
+        self._loaded = {digest: baseline, **dict(list(self._loaded.items())[:7])}
+        if not baseline.calibrated:
+            self._running[digest] = self._thread.submit(self._calibrate, baseline)
 
     def _load(self, version: int, digest: str) -> Baseline:
-        files = self._store.get(digest)
-        verify(files, self._key, digest)
-        references = References.from_bytes(files[REFERENCES])
+        references = load_references(self._store, self._key, digest)
         rows = usable_rows(references.rows)
         if not rows:
             raise AdapterRefused(f"version {version} has no reference of at least {MIN_ROWS} rows")
         known = know_domains(rows)
-        names = references.feature_map.names
-        thresholds = tuple(
-            asymptotic_thresholds(len(each), len(names), self._window, self._checks) for each in known.rows
-        )
+        baseline = Baseline(version, known, references, self._safe(known))
         log.info("baseline loaded", extra={"version": version, "domains": known.names})
-        return Baseline(version, names, known, thresholds)
+        cached = [_read(self._path(baseline, i)) for i in range(len(known.names))]
+        found = tuple(each for each in cached if each is not None)
+        return replace(baseline, thresholds=found) if len(found) == len(cached) else baseline
+
+    def _safe(self, known: KnownDomains) -> tuple[Thresholds, ...]:
+        return tuple(
+            safe_thresholds(len(rows), known.n_features, self.windows, self.checks) for rows in known.rows
+        )
 
     def _calibrate(self, baseline: Baseline) -> tuple[Thresholds, ...]:
-        return tuple(self._calibrate_domain(rows) for rows in baseline.known.rows)
+        return tuple(self._calibrate_domain(baseline, i) for i in range(len(baseline.known.names)))
 
-    def _calibrate_domain(self, rows: Floats) -> Thresholds:
-        path = self._cache / f"calibration-{calibration_key(rows, self._window, self._checks)}.json"
+    def _calibrate_domain(self, baseline: Baseline, i: int) -> Thresholds:
+        path, known = self._path(baseline, i), baseline.known
         cached = _read(path)
         if cached is not None:
             return cached
-        thresholds = calibrate(rows, self._window, self._checks)
+        ordered = known.names[i] in baseline.references.ordered
+        thresholds = calibrate(known.rows[i], known.edges, self.windows, self.checks, ordered=ordered)
         self._cache.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(thresholds.as_dict()), encoding="utf-8")
+        partial.write_text(json.dumps(thresholds.to_json()), encoding="utf-8")
         partial.replace(path)
         return thresholds
+
+    def _path(self, baseline: Baseline, i: int) -> Path:
+        known = baseline.known
+        ordered = known.names[i] in baseline.references.ordered
+        key = calibration_key(known.rows[i], known.edges, self.windows, self.checks, ordered=ordered)
+        return self._cache / f"calibration-{key}.json"
+
+
+def load_references(store: AdapterStore, key: Ed25519PublicKey, digest: str) -> References:
+    """The references of a stored version, verified.
+
+    Raises:
+        AdapterRefused: the files cannot be trusted.
+        StoreUnavailable, VersionNotFound: they cannot be had now.
+    """
+    files = store.get(digest)
+    verify(files, key, digest)
+    return References.from_bytes(files[REFERENCES])
+
+
+def usable_rows(rows: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The references that are large enough."""
+    return {domain: each for domain, each in rows.items() if len(each) >= MIN_ROWS}
+
+
+def calibration_key(rows: Floats, edges: Floats, windows: Windows, checks: float, *, ordered: bool) -> str:
+    """32 hex digits of everything that the thresholds depend on."""
+    content = hashlib.sha256(np.ascontiguousarray(rows).tobytes())
+    content.update(np.ascontiguousarray(edges).tobytes())
+    content.update(f"{rows.shape} {rows.dtype} {windows} {checks} {ordered} {REVISION}".encode())
+    return content.hexdigest()[:32]
 
 
 def _read(path: Path) -> Thresholds | None:
     """Cached thresholds; None when there are none or the file is broken."""
     try:
-        return Thresholds(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return Thresholds.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def usable_rows(rows: Mapping[str, Floats]) -> dict[str, Floats]:
-    """The references that are large enough, thinned where they are larger than useful."""
-    return {domain: thin(each) for domain, each in rows.items() if len(each) >= MIN_ROWS}
-
-
-def calibration_key(rows: Floats, window: int, checks: float) -> str:
-    """32 hex digits of everything that the thresholds depend on."""
-    content = hashlib.sha256(np.ascontiguousarray(rows).tobytes())
-    content.update(f"{rows.shape} {rows.dtype} {window} {checks} {REVISION}".encode())
-    return content.hexdigest()[:32]

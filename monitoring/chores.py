@@ -11,7 +11,7 @@ from trimtab.drift import MonitorState
 from trimtab.errors import QueueUnavailable
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.labels import LabelNeeds, missing_labels, usable_counts
-from trimtab.ledger import Ledger, examples, jobs, models, samples
+from trimtab.ledger import Ledger, examples, jobs, models, reports, samples
 from trimtab.ledger.clock import now
 from trimtab.ledger.events import record_event
 from trimtab.settings import TrainingSettings
@@ -86,7 +86,7 @@ class Nudger:
 
 @dataclass
 class Expiry:
-    """Deletes samples that are older than the retention, once in a while."""
+    """Deletes samples and reports that are older than the retention, once in a while."""
 
     ledger: Ledger
     retention_s: float
@@ -97,11 +97,15 @@ class Expiry:
         if time.monotonic() - self._done_at < EXPIRE_EVERY_S:
             return 0
         self._done_at = time.monotonic()
-        gone = batch = EXPIRE_BATCH
-        total = 0
-        while batch == gone:
+        self._in_batches(reports.expire_reports)
+        return self._in_batches(samples.expire)
+
+    def _in_batches(self, expire: Callable[[Connection, float, int], int]) -> int:
+        """Short transactions, for the API writes to the ledger, too."""
+        total, gone = 0, EXPIRE_BATCH
+        while gone == EXPIRE_BATCH:
             with self.ledger.begin() as tx:
-                gone = samples.expire(tx, self.retention_s or FEATURES_KEPT_S, limit=batch)
+                gone = expire(tx, self.retention_s or FEATURES_KEPT_S, EXPIRE_BATCH)
             total += gone
         return total
 

@@ -2,11 +2,17 @@
 
 from collections.abc import Mapping
 
-from trimtab.drift import DriftReport, DriftState, MonitorState
+from trimtab.drift import DriftKind, DriftReport, DriftState, MonitorState
 from trimtab.metrics import (
     DRIFT_ALARMS,
+    DRIFT_ANCHOR_KS,
+    DRIFT_ESTIMATED_ACCURACY,
     DRIFT_FEATURE_KS,
+    DRIFT_KIND,
+    DRIFT_LABEL_SHIFT,
     DRIFT_LABELLED_ACCURACY,
+    DRIFT_REFERENCE_ACCURACY,
+    DRIFT_REFERENCE_READY,
     DRIFT_SEVERITY,
     DRIFT_STATE,
     DRIFT_STATISTIC,
@@ -18,10 +24,17 @@ TOP_FEATURES = 5
 
 
 def show_state(state: MonitorState) -> None:
-    """State (one-hot) and severity of a model."""
+    """State and kind (one-hot) and severity of a model."""
     for each in DriftState:
         DRIFT_STATE.labels(state.model, each.value).set(each is state.state)
+    for kind in DriftKind:
+        DRIFT_KIND.labels(state.model, kind.value).set(kind is state.kind)
     DRIFT_SEVERITY.labels(state.model).set(state.severity)
+
+
+def show_ready(model: str, *, ready: bool) -> None:
+    """Whether the thresholds are simulated ones."""
+    DRIFT_REFERENCE_READY.labels(model).set(ready)
 
 
 def show_report(report: DriftReport, *, raised: bool) -> None:
@@ -33,14 +46,23 @@ def show_report(report: DriftReport, *, raised: bool) -> None:
         DRIFT_THRESHOLD.labels(report.model, report.nearest, arm.name).set(arm.threshold)
     for rank, feature in enumerate(report.features[:TOP_FEATURES], start=1):
         DRIFT_FEATURE_KS.labels(report.model, str(rank)).set(feature.ks)
+    DRIFT_ANCHOR_KS.labels(report.model).set(report.anchor_ks)
+    found = report.label_shift
+    DRIFT_LABEL_SHIFT.labels(report.model).set(found.total_variation if found else 0.0)
     DRIFT_ALARMS.labels(report.model).inc(raised)
+    _show_accuracy(report)
 
 
-def show_accuracy(model: str, version: int, accuracy: float, n: int) -> None:
-    """Accuracy on labelled traffic of the version in use; nothing while there are no labels."""
-    DRIFT_LABELLED_ACCURACY.remove_by_labels({"model": model})
-    if n:
-        DRIFT_LABELLED_ACCURACY.labels(model, str(version)).set(accuracy)
+def _show_accuracy(report: DriftReport) -> None:
+    """Of the version in use; nothing where nothing is known."""
+    for gauge in (DRIFT_ESTIMATED_ACCURACY, DRIFT_REFERENCE_ACCURACY, DRIFT_LABELLED_ACCURACY):
+        gauge.remove_by_labels({"model": report.model})
+    version = str(report.version)
+    if report.harm is not None:
+        DRIFT_ESTIMATED_ACCURACY.labels(report.model, version).set(report.harm.estimated_accuracy)
+        DRIFT_REFERENCE_ACCURACY.labels(report.model, version).set(report.harm.reference_accuracy)
+    if report.labelled is not None:
+        DRIFT_LABELLED_ACCURACY.labels(report.model, version).set(report.labelled.accuracy)
 
 
 def show_missing(missing: Mapping[str, Mapping[str, int]]) -> None:

@@ -22,7 +22,7 @@ from monitoring.histograms import (
 )
 from monitoring.labelled import LabelledReference
 from trimtab.drift import LabelShiftFound
-from trimtab.stats.label_shift import LabelShift, estimate_label_shift, joint_confusion
+from trimtab.stats.label_shift import MIN_REFERENCE, LabelShift, estimate_label_shift, joint_confusion
 
 Integers = NDArray[np.int64]
 
@@ -46,6 +46,8 @@ def find_label_shift(
     Returns:
         None when the labelled reference is too small, or its confusion matrix as good as singular.
     """
+    if reference.n_effective < MIN_REFERENCE:
+        return None
     answered = np.bincount(predicted[predicted >= 0], minlength=len(labels)) / max((predicted >= 0).sum(), 1)
     confusion = joint_confusion(reference.truth, reference.predicted, len(labels), reference.weights)
     found = estimate_label_shift(confusion, answered, reference.n_effective, len(rows))

@@ -3,15 +3,15 @@
 An alarm is confirmed by `confirm_checks` actionable checks in a row and lasts until every statistic is below
 `RESOLVED_BELOW` of its threshold. A confirmed alarm opens a job unless something stands against it (`why_not`): one
 job in flight at most, a cooldown after each, and after `max_failures` adaptations in a row that did not help a human
-must look. `act_on = "harmful"` acts on any drift for now: harm cannot be told from drift yet, and a missed harm costs
-more than a job too many.
+must look. `act_on` says what is worth a job: any drift, only what is estimated or labelled to hurt, or nothing. The
+traffic of one client out of several never is: it pages, for it could teach the model whatever that client wants.
 """
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, Self
 
-from trimtab.drift import DriftReport, DriftState, MonitorState
+from trimtab.drift import DriftKind, DriftReport, DriftState, MonitorState
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.settings import DriftSettings, PolicySettings
 
@@ -101,6 +101,11 @@ def why_not(
         return Hindrance(DriftState.ADAPTING, f"Job {in_flight.id} is {in_flight.status}.")
     if rules.act_on == "none":
         return Hindrance(DriftState.DRIFTING, "Observing only (drift.act_on = none).")
+    if state.kind is DriftKind.SOURCE:
+        return Hindrance(DriftState.DRIFTING, DriftKind.SOURCE.action)
+    if rules.act_on == "harmful" and not state.harmful:
+        reason = "No harm beyond the tolerance is estimated or labelled (drift.act_on = harmful)."
+        return Hindrance(DriftState.DRIFTING, reason)
     if _acknowledged(state):
         return Hindrance(DriftState.ACKNOWLEDGED, "An operator accepted a drift of this size.")
     if state.unhelpful >= rules.max_failures:
@@ -167,6 +172,7 @@ def after_change(
         events_seen=state.events_seen,
         alarms_total=state.alarms_total,
         after_seq=last_seq,
+        consumed_seq=last_seq,
         checked_seq=last_seq,
         last_job_id=state.last_job_id,
         cooldown_until=now + rules.cooldown_s if stepped_back else state.cooldown_until,
@@ -204,6 +210,8 @@ def _follow_alarm(state: MonitorState, report: DriftReport, rules: Rules) -> Mon
     in_alarm = confirmed or lasting
     # The start of a confirmed drift is kept: later windows lie wholly behind it and cannot see it any more.
     change_from_seq = state.change_from_seq if lasting else report.change_from_seq
+    # Between the thresholds of alarm and of resolution nothing new is known about a drift.
+    known = state if lasting and not report.alarm else report
     return replace(
         state,
         consecutive=consecutive,
@@ -212,8 +220,9 @@ def _follow_alarm(state: MonitorState, report: DriftReport, rules: Rules) -> Mon
         alarms_total=state.alarms_total + (in_alarm and not state.in_alarm),
         acknowledged_ratio=state.acknowledged_ratio if in_alarm else None,
         arms=report.arms,
-        kind=report.kind,
-        severity=report.severity,
+        kind=known.kind,
+        harmful=known.harmful,
+        severity=known.severity,
     )
 
 
@@ -223,9 +232,8 @@ def _quiet(report: DriftReport, in_flight: AdaptationJob | None) -> Hindrance:
     if report.actionable:
         return Hindrance(DriftState.SUSPECT, "Above the threshold; waiting for the next check to confirm.")
     if report.alarm:
-        return Hindrance(
-            DriftState.SUSPECT, f"Above the threshold, but too small to act on (D {report.max_ks:.3f})."
-        )
+        reason = f"Above the threshold, but too small to act on (D {report.max_ks:.3f})."
+        return Hindrance(DriftState.SUSPECT, reason)
     if not report.calibrated:
         return Hindrance(DriftState.CALIBRATING, DriftState.CALIBRATING.meaning)
     if len([share for share in report.mixture.values() if share > 0]) > 1:

@@ -14,13 +14,15 @@ from redis.retry import Retry
 from monitoring.baselines import Baselines
 from monitoring.calibration import checks_per_alarm
 from monitoring.chores import Expiry, Nudger
+from monitoring.detector import Windows
+from monitoring.detectors import Detectors
 from monitoring.intake import Intake
 from monitoring.policy import Rules
 from trimtab.adapter import load_public_key
 from trimtab.errors import LedgerUnavailable, SettingsError
 from trimtab.ledger import Ledger, locks
 from trimtab.samples import SampleStream
-from trimtab.settings import Settings
+from trimtab.settings import DriftSettings, Settings
 from trimtab.store import AdapterStore
 
 LEASE = "monitor"
@@ -34,6 +36,7 @@ class Station:
     ledger: Ledger
     intake: Intake
     baselines: Baselines
+    detectors: Detectors
     nudger: Nudger
     expiry: Expiry
     rules: Rules
@@ -58,6 +61,7 @@ def open_station(settings: Settings, nudge: Callable[[str], None]) -> Iterator[S
             ledger, SampleStream(client, settings.samples.stream_maxlen), keep_text=retention_s > 0
         ),
         baselines=baselines,
+        detectors=Detectors(baselines.windows),
         nudger=Nudger(nudge, settings.monitor.renudge_s),
         expiry=Expiry(ledger, retention_s),
         rules=Rules.of(settings.drift, settings.policy),
@@ -74,15 +78,27 @@ def open_station(settings: Settings, nudge: Callable[[str], None]) -> Iterator[S
 
 
 def _open_baselines(settings: Settings) -> Baselines:
-    drift = settings.drift
-    try:
-        checks = checks_per_alarm(drift.false_alarm_budget, drift.check_every, drift.check_every_s)
-    except ValueError as error:
-        raise SettingsError(f"TRIMTAB_DRIFT__FALSE_ALARM_BUDGET: {error}") from None
+    windows = windows_of(settings.drift)
     return Baselines(
         AdapterStore(settings.store_url),
         load_public_key(settings.public_key_path),
         settings.home / "cache",
-        window=drift.window,
-        checks=checks,
+        windows=windows,
+        checks=checks_of(settings.drift),
     )
+
+
+def windows_of(drift: DriftSettings) -> Windows:
+    """Sizes of block and windows. Raises SettingsError."""
+    try:
+        return Windows(block=drift.check_every, short=drift.window, long=drift.long_window)
+    except ValueError as error:
+        raise SettingsError(f"TRIMTAB_DRIFT__WINDOW, LONG_WINDOW, CHECK_EVERY: {error}") from None
+
+
+def checks_of(drift: DriftSettings) -> float:
+    """Checks between two false alarms that the budget allows. Raises SettingsError."""
+    try:
+        return checks_per_alarm(drift.false_alarm_budget, drift.check_every, drift.check_every_s)
+    except ValueError as error:
+        raise SettingsError(f"TRIMTAB_DRIFT__FALSE_ALARM_BUDGET: {error}") from None

@@ -1,45 +1,46 @@
-"""One model in one round: what happened to it since the last one, and a check of its window if one is due."""
+"""One model in one round: what happened to it since the last one, its new samples, and the looks that are due."""
 
 import logging
 from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from monitoring.check import Baseline, Finding, change_index, check_window
-from monitoring.chores import end_watch, labels_missing
-from monitoring.gauges import show_accuracy, show_report, show_state
-from monitoring.policy import Change, Decision, after_change, after_job, decide, enter, settle
+from monitoring.check import Baseline
+from monitoring.chores import end_watch
+from monitoring.detectors import Following
+from monitoring.gauges import show_ready, show_state
+from monitoring.look import look
+from monitoring.policy import Change, after_change, after_job, enter, settle
 from monitoring.station import Station
-from trimtab.drift import DriftReport, DriftState, MonitorState, report_id, severity_of
+from trimtab.drift import DriftState, MonitorState
 from trimtab.errors import AdapterRefused, StoreUnavailable, VersionNotFound
-from trimtab.jobs import AdaptationJob, JobStatus
-from trimtab.ledger import feedback, jobs, models, reports, samples, versions
+from trimtab.ledger import jobs, models, reports, samples, versions
 from trimtab.ledger.clock import now
-from trimtab.ledger.samples import PredictionWindow
 from trimtab.ledger.versions import VersionState
-from trimtab.settings import Settings
+from trimtab.ledger.windows import PredictionWindow, rows_after
 
 log = logging.getLogger(__name__)
 
-LOOKBACK_WINDOWS = 3  # the start of a change is looked for in this many windows
-ACCURACY_OVER = 500  # labelled predictions behind the accuracy gauge
+CHUNK = 20  # blocks read at once
+STEPS = 50  # a round: a backlog leaves time for other models and for the lease
 
 
 def watch_model(station: Station, model: str) -> None:
-    """Take in what happened to the model since the last round, and check its window if a check is due."""
+    """Take in what happened to the model since the last round, and its new samples with the looks that are due."""
     with station.ledger.begin() as tx:
         before = reports.load_state(tx, model)
         state = catch_up(tx, before or MonitorState(model=model, since=now(tx)), station)
         if state != before:
             reports.save_state(tx, state)
         digest = versions.get_version(tx, model, state.version).digest if state.version else None
-        due = _is_due(tx, state, station.settings)
     show_state(state)
-    if digest is None:
+    baseline = None if digest is None else _baseline(station, state, digest)
+    show_ready(model, ready=baseline is not None and baseline.calibrated)
+    if baseline is None:
         return
-    baseline = _baseline(station, state, digest)
-    if baseline is not None and due:
-        check_model(station, state, baseline)
+    for _ in range(STEPS):
+        if not take_step(station, model, baseline):
+            return
 
 
 def catch_up(tx: Connection, state: MonitorState, station: Station) -> MonitorState:
@@ -64,40 +65,57 @@ def catch_up(tx: Connection, state: MonitorState, station: Station) -> MonitorSt
     return settle(state, now=moment, in_flight=jobs.in_flight(tx, state.model), rules=rules)
 
 
-def check_model(station: Station, state: MonitorState, baseline: Baseline) -> None:
-    """Check the newest window; report, decide, and open a job if that is what follows."""
-    drift = station.settings.drift
+def take_step(station: Station, model: str, baseline: Baseline) -> bool:
+    """Take samples up to the next look that is due, or all there are, and save what follows from them.
+
+    State, report and job are saved together, and only if nobody changed the state meanwhile (an operator may): else
+    the samples are taken again. A look that is repeated after a crash finds the same.
+
+    Returns:
+        False when no complete block was left.
+    """
     with station.ledger.read() as tx:
-        window = samples.window(tx, state.model, state.version, drift.window, state.after_seq)
-        if len(window) < drift.window:
-            return
-        finding = check_window(baseline, window.features, drift.min_effect)
-        change_seq = None
-        if finding.alarm and not state.in_alarm:
-            change_seq = _change_seq(tx, state, baseline, drift.window)
-    with station.ledger.begin() as tx:
-        report = _report(state, window, finding, change_seq, now(tx))
-        decision = decide(
-            state,
-            report,
-            now=report.created_at,
-            in_flight=jobs.in_flight(tx, state.model),
-            rules=station.rules,
-        )
-        job = _open_job(tx, report, decision, station.settings) if decision.job_from_seq is not None else None
-        checked = replace(
-            decision.state,
-            checked_seq=report.last_seq,
-            checked_at=report.created_at,
-            reference_domains=baseline.known.names,
-        )
-        _keep(tx, report, decision, checked, job)
-        accuracy = feedback.labelled_accuracy(tx, state.model, state.version, ACCURACY_OVER)
-    show_report(report, raised=decision.raised)
-    show_state(checked)
-    show_accuracy(state.model, state.version, *accuracy)
-    if job is not None and job.status is JobStatus.QUEUED:
-        station.nudger.nudge(job.id)
+        state = reports.load_state(tx, model)
+        if state is None or state.version != baseline.version:
+            return False
+        following = station.detectors.of(tx, state, baseline)
+        n_events = CHUNK * station.detectors.windows.block
+        rows = rows_after(tx, model, state.version, following.at_seq, n_events, baseline.known.n_features)
+        moment = now(tx)
+    due_s = station.settings.drift.check_every_s
+    if not (seen_until := _take(following, rows, state, moment, due_s, station.detectors.windows.block)):
+        return False
+    consumed = replace(state, consumed_seq=following.at_seq, log_m=following.log_m)
+    if following.detector.full and _due(state, moment, seen_until, due_s):
+        look(station, state, replace(consumed, checked_event_at=seen_until), following, baseline)
+    else:
+        with station.ledger.begin() as tx:
+            if reports.load_state(tx, model, lock=True) == state:
+                reports.save_state(tx, consumed)
+    return True
+
+
+def _take(
+    following: Following, rows: PredictionWindow, state: MonitorState, moment: float, due_s: float, block: int
+) -> float:
+    """Take complete blocks until a look is due; returns the newest time seen in them, 0 when there was no block."""
+    seen_until = 0.0
+    for start in range(0, len(rows) - block + 1, block):
+        part = rows.cut(start, start + block)
+        following.take(part)
+        seen_until = max(seen_until, float(part.observed_at.max()))
+        if following.detector.full and _due(state, moment, seen_until, due_s):
+            break
+    return seen_until
+
+
+def _due(state: MonitorState, moment: float, seen_until: float, due_s: float) -> bool:
+    """Whether `due_s` passed since the last look, for the samples or for us.
+
+    By the samples' own time a monitor that was stopped makes the looks that it missed; a replica whose clock is wrong
+    cannot stop the looks, for ours counts as well.
+    """
+    return max(moment - state.checked_at, seen_until - state.checked_event_at) >= due_s
 
 
 def _baseline(station: Station, state: MonitorState, digest: str) -> Baseline | None:
@@ -115,16 +133,6 @@ def _baseline(station: Station, state: MonitorState, digest: str) -> Baseline | 
         return None
 
 
-def _is_due(tx: Connection, state: MonitorState, settings: Settings) -> bool:
-    """A check needs a full window, `check_every` new events and `check_every_s` seconds since the last one."""
-    drift = settings.drift
-    if not state.version or now(tx) - state.checked_at < drift.check_every_s:
-        return False
-    since_check = samples.events_seen(tx, state.model, state.version, state.checked_seq)
-    in_window = samples.events_seen(tx, state.model, state.version, state.after_seq)
-    return since_check >= drift.check_every and in_window >= drift.window
-
-
 def _how(tx: Connection, state: MonitorState, champion: int) -> Change:
     """Why `champion` serves instead of the version of the state."""
     if not champion:
@@ -134,72 +142,3 @@ def _how(tx: Connection, state: MonitorState, champion: int) -> Change:
         return Change.STEPPED_BACK
     new = versions.get_version(tx, state.model, champion)
     return Change.ADAPTED if new.job_id is not None and new.job_id == state.last_job_id else Change.OPERATED
-
-
-def _change_seq(tx: Connection, state: MonitorState, baseline: Baseline, window: int) -> int:
-    """Sequence number of the first sample after the change."""
-    back = samples.window(tx, state.model, state.version, LOOKBACK_WINDOWS * window, state.after_seq)
-    return int(back.seqs[change_index(baseline, back.features, window)])
-
-
-def _report(
-    state: MonitorState, window: PredictionWindow, finding: Finding, change_seq: int | None, created_at: float
-) -> DriftReport:
-    last_seq = int(window.seqs[-1])
-    return DriftReport(
-        id=report_id(state.model, state.version, last_seq),
-        model=state.model,
-        version=state.version,
-        created_at=created_at,
-        first_seq=int(window.seqs[0]),
-        last_seq=last_seq,
-        n_window=len(window),
-        events_seen=state.events_seen,
-        state=state.state,
-        arms=finding.arms,
-        features=finding.features,
-        max_ks=finding.max_ks,
-        alarm=finding.alarm,
-        actionable=finding.actionable,
-        calibrated=finding.calibrated,
-        nearest=finding.nearest,
-        mixture=finding.mixture,
-        change_from_seq=change_seq,
-        severity=severity_of(finding.max_ks, actionable=finding.actionable),
-    )
-
-
-def _open_job(tx: Connection, report: DriftReport, decision: Decision, settings: Settings) -> AdaptationJob:
-    """Queued if its labels are there, else waiting for them until the deadline."""
-    from_seq = report.first_seq if decision.job_from_seq is None else decision.job_from_seq
-    missing = labels_missing(tx, report.model, from_seq, settings.training)
-    return jobs.open_job(
-        tx,
-        report.model,
-        cause={"kind": "drift", "report": report.id, "max_ks": report.max_ks, "ratio": report.ratio},
-        domain="",
-        window_from_seq=from_seq,
-        status=JobStatus.WAITING_FOR_LABELS if missing else JobStatus.QUEUED,
-        missing=missing or None,
-        deadline_at=now(tx) + settings.policy.label_deadline_s if missing else None,
-    )
-
-
-def _keep(
-    tx: Connection, report: DriftReport, decision: Decision, state: MonitorState, job: AdaptationJob | None
-) -> None:
-    """Report, state and job are kept in one transaction: none is there without the others."""
-    told = replace(
-        report,
-        state=state.state,
-        change_from_seq=state.change_from_seq,
-        explanation=decision.reason,
-        job_id=job.id if job else None,
-    )
-    reports.save_report(tx, told)
-    reports.save_state(tx, state)
-    if decision.raised:
-        log.warning(
-            "drift",
-            extra={"model": report.model, "report": report.id, "ratio": report.ratio, "job": told.job_id},
-        )

@@ -1,7 +1,8 @@
-"""Commands that only look: status, drift, versions, jobs, events. They read the ledger, so nothing need be running."""
+"""Commands that only look: status, versions, jobs, events. They read the ledger, so nothing need be running."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from service.cli.show import ago, console, plain, print_json, print_table
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from trimtab.drift import DriftReport, MonitorState
+    from trimtab.drift import MonitorState
     from trimtab.jobs import AdaptationJob
 
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
@@ -22,7 +23,7 @@ Limit = Annotated[int, typer.Option(help="How many at most.", min=1, max=10_000)
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (status, drift, versions, jobs, events):
+    for command in (status, versions, jobs, events):
         app.command()(command)
 
 
@@ -53,24 +54,6 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         [_model_cells(model) for model in models],
         empty="No model yet: run `trimtab init`.",
     )
-
-
-def drift(ctx: typer.Context, name: Name, as_json: AsJson = False, limit: Limit = 10) -> None:
-    """How a model stands with its inputs, and the newest checks."""
-    from trimtab.drift import MonitorState
-    from trimtab.ledger.models import get_model
-    from trimtab.ledger.reports import list_reports, load_state
-
-    with open_ledger(settings_of(ctx)) as ledger, ledger.read() as tx:
-        get_model(tx, name)
-        state = load_state(tx, name) or MonitorState(model=name)
-        reports = list_reports(tx, name, limit)
-    if as_json:
-        print_json({"state": state, "reports": reports})
-        return
-    console.print(f"{name}: [bold]{state.state}[/bold]: {state.state.meaning} {state.detail}")
-    columns = ("when", "version", "state", "events", "statistic/threshold", "max D", "nearest", "job")
-    print_table("Checks, newest first", columns, map(_report_cells, reports), empty="No check yet.")
 
 
 def versions(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
@@ -155,7 +138,8 @@ def _model(tx: Connection, name: str) -> dict[str, Any]:
     state: MonitorState = load_state(tx, name) or MonitorState(model=name)
     job = in_flight(tx, name)
     model: dict[str, Any] = plain(get_model(tx, name))
-    return model | get_aliases(tx, name) | {"drift": plain(state), "job": plain(job)}
+    shown = replace(state, log_m=())
+    return model | get_aliases(tx, name) | {"drift": plain(shown), "job": plain(job)}
 
 
 def _model_cells(model: dict[str, Any]) -> tuple[Any, ...]:
@@ -170,13 +154,6 @@ def _model_cells(model: dict[str, Any]) -> tuple[Any, ...]:
         drift_state["alarms_total"],
         f"{job['id'][:8]} {job['status']}" if job else "",
     )
-
-
-def _report_cells(report: DriftReport) -> tuple[Any, ...]:
-    arms = ", ".join(f"{arm.name} {arm.statistic:.3g}/{arm.threshold:.3g}" for arm in report.arms)
-    opened = (report.job_id or "")[:8]
-    when, effect = ago(report.created_at), f"{report.max_ks:.3f}"
-    return (when, report.version, report.state, report.events_seen, arms, effect, report.nearest, opened)
 
 
 def _job_cells(job: AdaptationJob) -> tuple[Any, ...]:

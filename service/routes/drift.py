@@ -1,31 +1,69 @@
-"""GET /v1/drift: what the monitor says."""
+"""GET /v1/drift: what the monitor says; and an operator's answer to it."""
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from service.deps import ServingDep
+from service.deps import CallDep, ServingDep
+from service.drift_view import brief_report, full_report
 from service.problems import declared
 from service.schemas import Arm, DriftReference, DriftStatus, ReportList
-from trimtab.drift import DriftReport, MonitorState
+from trimtab.drift import MonitorState
 from trimtab.errors import ReportNotFound
 from trimtab.ledger.models import get_model
-from trimtab.ledger.reports import get_report, list_reports, load_state
+from trimtab.ledger.reports import acknowledge, get_report, list_reports, load_state
 
-router = APIRouter(prefix="/v1/drift", tags=["drift"])
+router = APIRouter()
 
 
-@router.get("/{model}", responses=declared(404, 503))
+@router.get("/v1/drift/{model}", tags=["drift"], responses=declared(404, 503))
 def drift(model: str, serving: ServingDep) -> DriftStatus:
     """Where the model stands with its inputs."""
     with serving.ledger.read() as tx:
         row = get_model(tx, model)
         state = load_state(tx, model) or MonitorState(model=model, since=row.created_at)
+    return _status(state)
+
+
+@router.get("/v1/drift/{model}/reports", tags=["drift"], responses=declared(404, 503))
+def drift_reports(
+    model: str,
+    serving: ServingDep,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    after: Annotated[str | None, Query(max_length=64, description="id of the last report you have")] = None,
+) -> ReportList:
+    """Reports of every check, newest first, without their evidence; `after` continues with older ones."""
+    with serving.ledger.read() as tx:
+        get_model(tx, model)
+        return ReportList(reports=[brief_report(report) for report in list_reports(tx, model, limit, after)])
+
+
+@router.get("/v1/drift/{model}/reports/{report_id}", tags=["drift"], responses=declared(404, 503))
+def drift_report(model: str, report_id: str, serving: ServingDep) -> dict[str, Any]:
+    """One report, whole: statistics, kind, harm, features before and after, typical inputs, the job it opened."""
+    with serving.ledger.read() as tx:
+        get_model(tx, model)
+        report = get_report(tx, report_id)
+        if report.model != model:
+            raise ReportNotFound
+        return full_report(tx, report)
+
+
+@router.post(
+    "/admin/v1/models/{model}/drift/acknowledge", tags=["operate"], responses=declared(404, 409, 503)
+)
+def acknowledge_drift(model: str, serving: ServingDep, call: CallDep) -> DriftStatus:
+    """Accept the present drift: no job for it until it grows by a quarter. Nothing is learnt from it."""
+    with serving.ledger.begin() as tx:
+        get_model(tx, model)
+        return _status(acknowledge(tx, model, call.client))
+
+
+def _status(state: MonitorState) -> DriftStatus:
     return DriftStatus(
-        model=model,
+        model=state.model,
         state=state.state,
         kind=state.kind,
         severity=state.severity,
@@ -36,32 +74,3 @@ def drift(model: str, serving: ServingDep) -> DriftStatus:
         reference=DriftReference(version=state.version, domains=list(state.reference_domains)),
         detail=state.detail or state.state.meaning,
     )
-
-
-@router.get("/{model}/reports", responses=declared(404, 503))
-def drift_reports(
-    model: str,
-    serving: ServingDep,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    after: Annotated[str | None, Query(max_length=64, description="id of the last report you have")] = None,
-) -> ReportList:
-    """Reports of every check, newest first; `after` continues with older ones."""
-    with serving.ledger.read() as tx:
-        get_model(tx, model)
-        return ReportList(reports=[_plain(report) for report in list_reports(tx, model, limit, after)])
-
-
-@router.get("/{model}/reports/{report_id}", responses=declared(404, 503))
-def drift_report(model: str, report_id: str, serving: ServingDep) -> dict[str, Any]:
-    """One report: statistics, the features that moved, the explanation, the job that it opened."""
-    with serving.ledger.read() as tx:
-        get_model(tx, model)
-        report = get_report(tx, report_id)
-    if report.model != model:
-        raise ReportNotFound
-    return _plain(report)
-
-
-def _plain(report: DriftReport) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(report.to_json())
-    return plain

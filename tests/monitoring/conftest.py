@@ -35,6 +35,7 @@ from trimtab.store import AdapterStore
 
 MODEL = "sentiment"
 WINDOW = 100
+BLOCK = 10
 DRIFT = 1.5  # shift of a new domain, in standard deviations
 
 
@@ -109,7 +110,7 @@ class Place:
             domain=domain,
             group=None,
             client="anonymous",
-            observed_at=2e9,
+            observed_at=2e9 + self.n_sent,
             features=tuple(float(x) for x in row),
         )
 
@@ -120,7 +121,11 @@ def settings_in(home: Path, redis_url: str, **groups: Any) -> Settings:
         "home": home,
         "redis": RedisSettings(url=redis_url),
         "drift": DriftSettings(
-            window=WINDOW, check_every=10, check_every_s=1e-6, false_alarm_budget="1 per 100000 events"
+            window=WINDOW,
+            long_window=2 * WINDOW,
+            check_every=BLOCK,
+            check_every_s=1e-6,
+            false_alarm_budget="1 per 100000 events",
         ),
         "policy": PolicySettings(cooldown_s=0.0, watch_events=150),
         "training": TrainingSettings(

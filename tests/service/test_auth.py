@@ -47,6 +47,7 @@ EXPECTED = {
     ("PUT", "/admin/v1/models/{model}/aliases/{alias}"): "operate",
     ("POST", "/admin/v1/models/{model}/rollback"): "operate",
     ("POST", "/admin/v1/models/{model}/adapt"): "operate",
+    ("POST", "/admin/v1/models/{model}/drift/acknowledge"): "operate",
     ("GET", "/admin/v1/jobs"): "operate",
     ("GET", "/admin/v1/jobs/{job_id}"): "operate",
     ("POST", "/admin/v1/jobs/{job_id}/cancel"): "operate",

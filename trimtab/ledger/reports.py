@@ -56,9 +56,11 @@ def save_state(tx: Connection, state: MonitorState) -> None:
     tx.execute(statement.on_conflict_do_update(index_elements=["model"], set_=changed))
 
 
-def load_state(tx: Connection, model: str) -> MonitorState | None:
-    """The monitor's state of a model, if one was saved."""
+def load_state(tx: Connection, model: str, *, lock: bool = False) -> MonitorState | None:
+    """The monitor's state of a model, if one was saved; `lock`: nobody else saves one before this transaction ends."""
     query = select(monitor_state.c.body).where(monitor_state.c.model == model)
+    if lock:
+        query = query.with_for_update()  # SQLite has one writer at a time anyway
     body = tx.execute(query).scalar_one_or_none()
     return None if body is None else MonitorState.from_json(body)
 
@@ -71,7 +73,7 @@ def acknowledge(tx: Connection, model: str, actor: str) -> MonitorState:
     Raises:
         NothingToAcknowledge: there is no confirmed alarm.
     """
-    state = load_state(tx, model)
+    state = load_state(tx, model, lock=True)
     if state is None or not state.in_alarm:
         raise NothingToAcknowledge
     ratio = max((arm.ratio for arm in state.arms), default=0.0)

@@ -1,0 +1,179 @@
+"""`trimtab drift`: how a model stands with its inputs, what the monitor's promise is worth, an operator's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.drift_page import show_page
+from service.cli.entry import open_ledger, settings_of
+from service.cli.show import console, plain, print_json, print_table, step_progress
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from monitoring.selftest import SelfTest
+    from trimtab.features import References
+    from trimtab.settings import Settings
+
+HISTORY = 60  # checks that a line of history shows
+ACTOR = "command line"
+Words = Annotated[
+    str, typer.Argument(metavar="[selftest|acknowledge] NAME", help="What to do, and the model.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(drift)
+
+
+def drift(  # noqa: PLR0917  # typer reads options from parameters
+    ctx: typer.Context,
+    first: Words,
+    second: Annotated[str | None, typer.Argument(hidden=True)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of a page.")] = False,
+    limit: Annotated[int, typer.Option(help="Checks that are listed.", min=1, max=10_000)] = 10,
+    runs: Annotated[int, typer.Option(help="selftest: fresh splits of the reference.", min=20)] = 200,
+    run_length: Annotated[
+        float, typer.Option(help="selftest: events between two allowed false alarms.", min=100)
+    ] = 10_000,
+) -> None:
+    """How a model stands with its inputs; `selftest NAME` counts false alarms, `acknowledge NAME` accepts a drift."""
+    settings = settings_of(ctx)
+    if second is None:
+        _look(settings, first, as_json=as_json, limit=limit)
+    elif first == "selftest":
+        _selftest(settings, second, runs, run_length, as_json=as_json)
+    elif first == "acknowledge":
+        _acknowledge(settings, second, as_json=as_json)
+    else:
+        raise typer.BadParameter(f"{first!r} is neither selftest nor acknowledge")
+
+
+def _look(settings: Settings, name: str, *, as_json: bool, limit: int) -> None:
+    from service.drift_view import full_report
+    from trimtab.drift import MonitorState
+    from trimtab.ledger.models import get_model
+    from trimtab.ledger.reports import list_reports, load_state
+
+    with open_ledger(settings) as ledger, ledger.read() as tx:
+        get_model(tx, name)
+        state = load_state(tx, name) or MonitorState(model=name)
+        reports = list_reports(tx, name, max(limit, HISTORY))
+        alarm = next((full_report(tx, report) for report in reports if report.evidence), None)
+    if as_json:
+        listed = [replace(report, evidence=None) for report in reports[:limit]]
+        print_json({"state": plain(replace(state, log_m=())), "reports": listed, "alarm": alarm})
+        return
+    show_page(state, reports, alarm, limit)
+
+
+def _acknowledge(settings: Settings, name: str, *, as_json: bool) -> None:
+    from trimtab.ledger.models import get_model
+    from trimtab.ledger.reports import acknowledge
+
+    with open_ledger(settings) as ledger, ledger.begin() as tx:
+        get_model(tx, name)
+        state = acknowledge(tx, name, ACTOR)
+    if as_json:
+        print_json(replace(state, log_m=()))
+    else:
+        console.print(f"{name}: {state.state}. {state.detail} {state.state.meaning}", highlight=False)
+
+
+def _selftest(settings: Settings, name: str, runs: int, run_length: float, *, as_json: bool) -> None:
+    """Exit code 1 when some reference broke the promise."""
+    with open_ledger(settings) as ledger, ledger.read() as tx:
+        references = _references(tx, settings, name)
+    found = _run_selftests(settings, references, runs, run_length)
+    if as_json:
+        print_json(found)
+    else:
+        _show_selftests(name, found, run_length)
+    if not all(each.held for each in found.values()):
+        raise typer.Exit(1)
+
+
+def _references(tx: Connection, settings: Settings, name: str) -> References:
+    """Of the champion, verified."""
+    from monitoring.baselines import load_references
+    from trimtab.adapter import load_public_key
+    from trimtab.errors import VersionNotFound
+    from trimtab.ledger.models import get_model
+    from trimtab.ledger.versions import get_aliases, get_version
+    from trimtab.store import AdapterStore
+
+    get_model(tx, name)
+    champion = get_aliases(tx, name).get("champion")
+    digest = get_version(tx, name, champion).digest if champion else None
+    if digest is None:
+        raise VersionNotFound(f"{name} has no version that serves")
+    return load_references(
+        AdapterStore(settings.store_url), load_public_key(settings.public_key_path), digest
+    )
+
+
+def _run_selftests(
+    settings: Settings, references: References, runs: int, run_length: float
+) -> dict[str, SelfTest]:
+    """One of each domain whose reference is large enough; raises InvalidInput when none is."""
+    from monitoring.selftest import selftest
+    from monitoring.station import windows_of
+    from trimtab.errors import InvalidInput
+
+    windows, found = windows_of(settings.drift), dict[str, SelfTest]()
+    needed = 2 * windows.short
+    for domain, rows in sorted(references.rows.items()):
+        if len(rows) < needed:
+            console.print(f"{domain}: {len(rows)} reference rows, {needed} are needed.", highlight=False)
+            continue
+        with step_progress(domain) as report:
+            found[domain] = selftest(
+                rows,
+                windows,
+                ordered=domain in references.ordered,
+                run_length_events=run_length,
+                runs=runs,
+                progress=partial(report, "splits"),
+            )
+    if not found:
+        raise InvalidInput(f"no reference has {needed} rows: half of them must fill a short window")
+    return found
+
+
+def _show_selftests(name: str, found: dict[str, SelfTest], run_length: float) -> None:
+    title = f"{name}: false alarms without drift, one allowed in {run_length:,.0f} events"
+    columns = (
+        "reference",
+        "promise",
+        "alarms",
+        "allowed",
+        "runs",
+        "events a run",
+        "of budget",
+        "stretch",
+        "by arm",
+    )
+    print_table(title, columns, [_cells(*each) for each in found.items()], empty="No reference.")
+    for domain, test in found.items():
+        rows = [(f"{point.events:,}", f"{point.share:.3f}", f"{point.promised:.3f}") for point in test.curve]
+        print_table(f"{domain}: first alarms", ("within events", "share of runs", "promised"), rows, empty="")
+
+
+def _cells(domain: str, test: SelfTest) -> Sequence[Any]:
+    return (
+        domain,
+        "held" if test.held else "BROKEN",
+        test.alarms,
+        f"{test.expected:.1f} ({test.low} to {test.high})",
+        test.runs,
+        f"{test.events:,}",
+        f"{test.realised_per_budget:.2f}",
+        test.block_length,
+        ", ".join(f"{arm} {n}" for arm, n in test.arms.items()),
+    )
