@@ -178,12 +178,12 @@ def _threshold(scores: Doubles, p: float, random: np.random.Generator) -> ArmThr
     standard = (scores - mean[:, None]) / np.where(spread > 0, spread, 1.0)[:, None]
     pooled, within = _fit(scores, max(p, TAIL)), _fit(standard, max(p, TAIL))
 
-    def value(draws: NDArray[np.intp]) -> float:
-        each = mean[draws] + spread[draws] * _exceeded(within, draws, p)
-        return max(float(np.quantile(each, CONFIDENCE)), _exceeded(pooled, draws, p))
+    def values(draws: NDArray[np.intp]) -> Doubles:
+        each = mean[draws] + spread[draws] * _exceeded(within, draws, p)[..., None]
+        return np.asarray(np.maximum(np.quantile(each, CONFIDENCE, axis=-1), _exceeded(pooled, draws, p)))
 
-    low, high = np.quantile([value(random.integers(n, size=n)) for _ in range(N_RESAMPLES)], [0.05, 0.95])
-    return ArmThreshold(value(np.arange(n)), float(low), float(high))
+    low, high = np.quantile(values(random.integers(n, size=(N_RESAMPLES, n))), [0.05, 0.95])
+    return ArmThreshold(float(values(np.arange(n))), float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,8 @@ def _fit(scores: Doubles, share: float) -> _Tail:
     return _Tail(start, (excess > 0).sum(axis=1).astype(np.float64), excess.sum(axis=1), scores.shape[1])
 
 
-def _exceeded(tail: _Tail, draws: NDArray[np.intp], p: float) -> float:
-    """What a look at one of these draws exceeds with probability p; mean excess as the scale (maximum likelihood)."""
-    n_above = max(float(tail.n_above[draws].sum()), 1.0)
-    scale = float(tail.excess[draws].sum()) / n_above
-    return tail.start + scale * math.log(n_above / (len(draws) * tail.n_looks * p))
+def _exceeded(tail: _Tail, draws: NDArray[np.intp], p: float) -> Doubles:
+    """What a look at one of these draws (..., n) exceeds with probability p, (...); the scale is the mean excess."""
+    n_above = np.maximum(tail.n_above[draws].sum(axis=-1), 1.0)
+    scale = tail.excess[draws].sum(axis=-1) / n_above
+    return np.asarray(tail.start + scale * np.log(n_above / (draws.shape[-1] * tail.n_looks * p)))

@@ -80,7 +80,7 @@ def sessions(mean: float) -> Source:
 
 
 def thresholds_of(rows: np.ndarray, checks: float, *, ordered: bool = False) -> Thresholds:
-    return calibrate(rows, fit_edges([rows]), WINDOWS, checks, ordered=ordered, n_blocks=200)
+    return calibrate(rows, fit_edges([rows]), WINDOWS, checks, ordered=ordered, n_blocks=120)
 
 
 def alarms(rows: np.ndarray, stream: np.ndarray, thresholds: Thresholds) -> np.ndarray:
@@ -103,7 +103,7 @@ def runs_with_alarm(source: Source, n: int, *, runs: int, seed: int, ordered: bo
     return found
 
 
-RUNS = 50
+RUNS = 40
 MOST = int(binom.ppf(0.999, RUNS, 0.5))  # the release gate: the promise, and its 99.9 % band
 LEAST = int(
     binom.ppf(0.001, RUNS, -math.expm1(-math.log(2) / 10))
@@ -128,13 +128,13 @@ def test_the_same_sessions_taken_as_independent_break_the_promise() -> None:
 
 def test_a_known_mixture_keeps_the_promise_of_its_widest_part() -> None:
     """Traffic that wanders between two known domains; the hypothesis nearest to its thresholds speaks."""
-    random, found, checks, runs = np.random.default_rng(10), 0, 100.0, 30
+    random, found, checks, runs = np.random.default_rng(10), 0, 100.0, 20
     looks = round(checks * math.log(2))
     for _ in range(runs):
         rows = {"a": gaussian(0.3)(400, random), "b": gaussian(0.3)(300, random) * 1.2 + 0.8}
         known = know_domains(rows)
         parts = [
-            calibrate(each, known.edges, WINDOWS, checks, ordered=False, n_blocks=150) for each in known.rows
+            calibrate(each, known.edges, WINDOWS, checks, ordered=False, n_blocks=120) for each in known.rows
         ]
         widest = {arm: max(getattr(part, arm).value for part in parts) for arm in ARMS[:3]}
         detector, alarm = Detector(known, WINDOWS), False
