@@ -7,7 +7,7 @@ other stretches of the window, so that its separability and its shares are not t
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ FOLDS = 4
 STRETCH = 25  # neighbouring events fall into one fold: events of one session are alike
 FARTHEST = 4.0  # standardised values beyond are cut: one odd feature must not make the discriminant
 RIDGE = 0.1  # of the mean variance, added to the covariance: directions with little variance are not trusted
+NEARLY = 0.01  # of a share: a cut this much worse is taken when it leaves fewer known rows above it
 SURE = 2.326  # standard normal quantile of the one-sided bound: 99 %
 MOST = 0.5  # of the new events: above it one client accounts for the change
 MIN_REST = 100  # events of the other clients, without which nothing can be said of them
@@ -92,20 +93,22 @@ class Novelty:
 def find_novelty(
     known: KnownDomains, hypothesis: Hypothesis, references: References, rows: Floats
 ) -> Novelty:
-    """Scores the (n, d) events of a window, n >= 2, against rows that are mixed as the hypothesis says."""
+    """Scores the (n, d) events of a window, n >= 8, against rows that are mixed as the hypothesis says."""
     before, keys = known_rows(known, hypothesis, references)
     scale = np.maximum(before.std(axis=0, dtype=np.float64), 1e-6)
     centre = before.mean(axis=0, dtype=np.float64)
     old, new = _shapes(before, centre, scale), _shapes(rows, centre, scale)
     folds, old_folds = _folds(len(new)), _folds(len(old))
     scores, old_scores = np.empty(len(new)), np.empty(len(old))
+    for fold in range(FOLDS):
+        out, old_out = folds == fold, old_folds == fold
+        score = _discriminant(old[~old_out], new[~out])
+        scores[out], old_scores[old_out] = score(new[out]), score(old[old_out])
     flagged, old_flagged = np.empty(len(new), dtype=bool), np.empty(len(old), dtype=bool)
     for fold in range(FOLDS):
         out, old_out = folds == fold, old_folds == fold
-        direction = _discriminant(old[~old_out], new[~out])
-        cut = _best_cut(old[~old_out] @ direction, new[~out] @ direction)
-        scores[out], old_scores[old_out] = new[out] @ direction - cut, old[old_out] @ direction - cut
-        flagged[out], old_flagged[old_out] = scores[out] > 0, old_scores[old_out] > 0
+        cut = _best_cut(old_scores[~old_out], scores[~out])
+        flagged[out], old_flagged[old_out] = scores[out] > cut, old_scores[old_out] > cut
     return Novelty(before, keys, scores, old_scores, flagged, old_flagged, scale)
 
 
@@ -213,21 +216,24 @@ def _shapes(rows: Floats, centre: Doubles, scale: Doubles) -> Doubles:
     return np.hstack([z, np.square(z)])
 
 
-def _discriminant(old: Doubles, new: Doubles) -> Doubles:
-    """Fisher's linear discriminant, ridged: larger projections are more like `new`."""
+def _discriminant(old: Doubles, new: Doubles) -> Callable[[Doubles], Doubles]:
+    """Fisher's linear discriminant, ridged, in units of its spread over `old`: larger scores are more like `new`."""
     shift = new.mean(axis=0) - old.mean(axis=0)
     pooled = (np.cov(old.T) * len(old) + np.cov(new.T) * len(new)) / (len(old) + len(new))
     ridge = RIDGE * pooled.trace() / len(pooled)
-    return np.asarray(np.linalg.solve(pooled + ridge * np.eye(len(pooled)), shift), dtype=np.float64)
+    direction = np.linalg.solve(pooled + ridge * np.eye(len(pooled)), shift)
+    usual = old @ direction
+    centre, spread = usual.mean(), max(float(usual.std()), 1e-12)
+    return lambda rows: np.asarray((rows @ direction - centre) / spread, dtype=np.float64)
 
 
 def _best_cut(old: Doubles, new: Doubles) -> float:
-    """The score above which the shares of new and old rows differ most surely."""
+    """The score above which the shares of new and old rows differ most surely; of near ties the highest."""
     cuts = np.quantile(new, np.linspace(0.02, 0.98, 97))
-    p = 1.0 - (np.searchsorted(np.sort(new), cuts, side="right") - 1) / (len(new) + 2)
-    q = 1.0 - (np.searchsorted(np.sort(old), cuts, side="right") - 1) / (len(old) + 2)
+    p = 1.0 - (np.searchsorted(np.sort(new), cuts, side="right") + 1) / (len(new) + 2)
+    q = 1.0 - (np.searchsorted(np.sort(old), cuts, side="right") + 1) / (len(old) + 2)
     low = p - q - SURE * np.sqrt(p * (1 - p) / (len(new) + 2) + q * (1 - q) / (len(old) + 2))
-    return float(cuts[int(np.argmax(low))])
+    return float(cuts[np.flatnonzero(low >= low.max() - NEARLY)[-1]])
 
 
 def _folds(n: int) -> Integers:

@@ -22,6 +22,9 @@ EFFECTS = (0.1, 0.2, 0.4)  # largest D of severity 1, 2, 3
 DROPS = (0.01, 0.03, 0.10)  # accuracy
 SHARES = (0.05, 0.25, 0.50)  # of the traffic, unexplained
 SEVERITY_WITHOUT_HARM = 2
+EXTRAPOLATED = (
+    " Most of this traffic is like nothing that accuracy was ever measured on: here they say little."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,4 +186,5 @@ def _by_estimates(evidence: Evidence) -> str:
         return f"{said}: it likely lost at least {harm.drop_low:.2f}; {harm.note}."
     high = 2 * harm.drop - harm.drop_low
     change = f"a change of between {-high:+.2f} and {-harm.drop_low:+.2f}"
-    return f"{said}, {change}: no proof that it is harmless; {harm.note}."
+    unmeasured = EXTRAPOLATED if evidence.unexplained_low >= MOST else ""
+    return f"{said}, {change}: no proof that it is harmless; {harm.note}.{unmeasured}"

@@ -116,6 +116,9 @@ def test_the_words_say_what_happened_whether_it_hurts_and_what_follows() -> None
 def test_benign_is_said_with_its_bound_never_as_a_fact() -> None:
     found = verdict(replace(QUIET, harm=harm(0.01, -0.01, 0.0)))
     assert "a change of between -0.03 and +0.01: no proof that it is harmless" in found.words
+    assert "like nothing that accuracy was ever measured on" not in found.words
+    foreign = verdict(replace(QUIET, harm=harm(0.01, -0.01, 0.0), unexplained_low=0.8))
+    assert "like nothing that accuracy was ever measured on" in foreign.words
     assert "cannot be estimated" in verdict(QUIET).words
     assert "no harm beyond the tolerance so far" in verdict(replace(QUIET, labelled=labels(False))).words
 

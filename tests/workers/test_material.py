@@ -13,11 +13,12 @@ from tests.fixtures.toy_texts import toy_rows
 from tests.fixtures.workshops import MODEL, ToyShop
 from trimtab.jobs import AdaptationJob
 from trimtab.labels import Labelled, usable
+from trimtab.ledger import examples
 from trimtab.ledger.feedback import LabelledRow
 from trimtab.ledger.samples import PredictionRow
 from trimtab.splits import choose_part, key_of, part_of
 from workers.first import INIT_PARTS, SALT
-from workers.material import gather, name_domain, new_reference
+from workers.material import MAX_PROJECTED, gather, name_domain, new_reference
 
 
 def labelled(number: int, text: str, label: str = "a", group: str | None = None) -> LabelledRow:
@@ -140,6 +141,20 @@ def test_labelled_texts_that_have_left_the_window_stand_before_it() -> None:
     gate = [Labelled("long ago", "b", key_of("long ago"))]
     found = new_reference("m", "d", [replace(prediction(None), text="now")], gate, set())
     assert [(example.text, example.label) for example in found] == [("long ago", "b"), ("now", None)]
+
+
+def test_the_projection_is_fitted_on_texts_of_every_domain_and_on_no_reference(
+    adapted: tuple[ToyShop, AdaptationJob],
+) -> None:
+    toy, job = adapted
+    with toy.ledger.read() as tx:
+        material = gather(tx, job, budget=2000)
+        references = {e.text for e in examples.list_examples(tx, MODEL, "reference")}
+    projected = set(material.projected_texts)
+    assert projected >= {row.text for row in material.rows["train"][:MAX_PROJECTED]}
+    assert {e.domain for e in material.memory if e.text in projected} == {"film", "shop"}
+    assert not projected & (references | {e.text for e in material.reference})
+    assert len(material.projected_texts) <= 2 * MAX_PROJECTED
 
 
 def test_the_memory_digest_depends_on_the_exemplars_only(adapted: tuple[ToyShop, AdaptationJob]) -> None:
