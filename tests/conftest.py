@@ -6,11 +6,15 @@ import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
 
 from service.valkey import ValkeyServer, start_valkey
+
+if TYPE_CHECKING:
+    from tests.fixtures.postgres import PostgresServer
 
 # Before anything imports numpy or torch: several thread pools on two cores only fight each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -52,6 +56,18 @@ def redis_client(valkey: ValkeyServer) -> Iterator[redis.Redis]:
     client.flushall()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL for the whole session, where one is installed (in CI it is)."""
+    from tests.fixtures.postgres import postgres_binaries, running_postgres
+
+    binaries = postgres_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed: tests/system/install.sh installs it")
+    with running_postgres(binaries) as server:
+        yield server
 
 
 @pytest.hookimpl(wrapper=True)

@@ -154,14 +154,15 @@ def create_keys(private_path: Path, public_path: Path) -> None:
         pem = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        _write_key(private_path, pem, 0o600)
+        write_key(private_path, pem, 0o600)
     if not public_path.exists():
         public = load_private_key(private_path).public_key()
         pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        _write_key(public_path, pem, 0o644)
+        write_key(public_path, pem, 0o644)
 
 
-def _write_key(path: Path, content: bytes, mode: int) -> None:
+def write_key(path: Path, content: bytes, mode: int) -> None:
+    """Writes a new key file; raises FileExistsError rather than overwrite one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content)
@@ -177,9 +178,19 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
 
 def load_public_key(path: Path) -> Ed25519PublicKey:
     """The key that verifies versions. Raises SettingsError when it is missing or of another kind."""
-    key = serialization.load_pem_public_key(_read_key(path, "TRIMTAB_SIGNING__PUBLIC_KEY"))
+    return public_key_of(
+        _read_key(path, "TRIMTAB_SIGNING__PUBLIC_KEY"), f"TRIMTAB_SIGNING__PUBLIC_KEY: {path}"
+    )
+
+
+def public_key_of(pem: bytes, name: str) -> Ed25519PublicKey:
+    """The public key in a PEM text; `name` is what the error calls it. Raises SettingsError."""
+    try:
+        key = serialization.load_pem_public_key(pem)
+    except ValueError:
+        raise SettingsError(f"{name} is not a public key in PEM") from None
     if not isinstance(key, Ed25519PublicKey):
-        raise SettingsError(f"TRIMTAB_SIGNING__PUBLIC_KEY: {path} is not an ed25519 key")
+        raise SettingsError(f"{name} is not an ed25519 key")
     return key
 
 

@@ -65,6 +65,16 @@ class StoreSettings(_Group):
     """Where adapter versions lie; without a URL a directory in the home."""
 
     url: str | None = None
+    retention: Duration = Field(
+        "90d", description="how long `trimtab collect` leaves a version that nothing needs"
+    )
+    keep_versions: int = Field(
+        10, ge=0, description="newest versions of a model that `trimtab collect` leaves in any case"
+    )
+
+    @property
+    def retention_s(self) -> float:
+        return seconds_of(self.retention)
 
 
 class ServerSettings(_Group):
@@ -72,7 +82,18 @@ class ServerSettings(_Group):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    threads: int = Field(1, ge=1, description="compute threads of the inference engine")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="compute threads of the inference engine; 0: all cores but one, shared by the workers",
+    )
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = Field(
+        "fp32", description="of the encoder's arithmetic"
+    )
+    max_precision_shift: Share = Field(
+        0.02, description="mean probability that a lower precision may move between labels; else fp32 serves"
+    )
+    max_variants_bytes: int = Field(2_000_000_000, ge=1, description="memory of all loaded versions together")
     workers: int = Field(1, ge=1, description="API processes that share the port")
     hosts: str | None = Field(None, description="names that a request's Host may have, separated by commas")
     poll_s: float = Field(1.0, gt=0, description="how often a replica looks for a newer generation")
@@ -81,7 +102,12 @@ class ServerSettings(_Group):
     max_items: int = Field(32, ge=1, description="items per request")
     max_tokens: int = Field(512, ge=8, description="tokens per item; longer texts are cut")
     max_queue_items: int = Field(256, ge=1)
+    max_queue_tokens: int = Field(65_536, ge=1)
     max_batch_items: int = Field(32, ge=1)
+    max_batch_tokens: int = Field(1024, ge=1)
+    collect_s: float = Field(
+        0.002, ge=0, description="longest wait of a batch for its companions, under load"
+    )
     deadline_s: float = Field(10.0, gt=0, description="longest wait of a request in the queue")
     drain_s: float = Field(10.0, ge=0)
 

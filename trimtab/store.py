@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Mapping
 
 import obstore
@@ -58,6 +59,48 @@ class AdapterStore:
         except (BaseError, OSError) as error:
             raise StoreUnavailable(f"the adapter store cannot be read: {error}") from None
         return True
+
+    def digests(self) -> dict[str, float]:
+        """Digest of every version that has a file here, with when its newest was written (epoch seconds).
+
+        Raises StoreUnavailable.
+        """
+        found: dict[str, float] = {}
+        try:
+            for page in obstore.list(self._store, "adapters/"):
+                for item in page:
+                    digest = item["path"].split("/")[-2]
+                    found[digest] = max(found.get(digest, 0.0), item["last_modified"].timestamp())
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the adapter store cannot be read: {error}") from None
+        return found
+
+    def delete(self, digest: str) -> None:
+        """Removes a version, the manifest first: it is there whole or not at all. Raises StoreUnavailable."""
+        for name in sorted(ALL_FILES, key=lambda name: name != MANIFEST):
+            self._remove(f"adapters/{digest}/{name}")
+
+    def probe(self) -> None:
+        """Writes an object, sees that it cannot be written again, and removes it. Raises StoreUnavailable."""
+        path = f"probes/{uuid.uuid4().hex}"
+        try:
+            obstore.put(self._store, path, b"probe", mode="create")
+            obstore.put(self._store, path, b"again", mode="create")
+        except AlreadyExistsError:
+            return
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the adapter store cannot be written: {error}") from None
+        finally:
+            self._remove(path)
+        raise StoreUnavailable("the adapter store overwrites objects: it has no conditional writes")
+
+    def _remove(self, path: str) -> None:
+        try:
+            obstore.delete(self._store, path)
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the adapter store cannot be written: {error}") from None
 
     def _create(self, path: str, content: bytes) -> None:
         try:

@@ -195,7 +195,7 @@ def _versions(ledger: Ledger, name: str, version: int | None) -> list[Version]:
     with ledger.read() as tx:
         get_model(tx, name)
         rows = list_versions(tx, name) if version is None else [get_version(tx, name, version)]
-    return [row for row in rows if row.digest is not None]
+    return [row for row in rows if row.has_files]
 
 
 def _verdict(settings: Settings, version: Version, *, build: bool) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
@@ -25,6 +27,18 @@ def upgrade(tx: Connection, revision: str = "head") -> None:
 def downgrade(tx: Connection, revision: str) -> None:
     """Undo migrations down to the revision ("base": all) inside the transaction; their tables' rows are lost."""
     command.downgrade(_config(tx), revision)
+
+
+def current_revision(tx: Connection) -> str | None:
+    """The migration that the database stands at; None before the first."""
+    return MigrationContext.configure(tx).get_current_revision()
+
+
+def newest_revision() -> str:
+    """The last migration of this release."""
+    head = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    assert head is not None  # noqa: S101  # there is a first migration
+    return head
 
 
 def _config(tx: Connection) -> Config:

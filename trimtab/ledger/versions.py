@@ -39,6 +39,7 @@ class VersionState(StrEnum):
     HELD = "held"
     ROLLED_BACK = "rolled_back"
     QUARANTINED = "quarantined"
+    COLLECTED = "collected"  # retention deleted its files; the row tells what it was
 
 
 _REFUSED = frozenset({VersionState.REJECTED, VersionState.QUARANTINED})
@@ -68,6 +69,22 @@ class Version:
     created_at: float
     manifest: dict[str, Any]
     gate: dict[str, Any] | None
+
+    @property
+    def has_files(self) -> bool:
+        """Whether the store should have its files."""
+        return self.digest is not None and self.state is not VersionState.COLLECTED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A version as a replica needs it at every look: without manifest and gate, which are large."""
+
+    model: str
+    n: int
+    digest: str | None
+    state: VersionState
+    reason: str
 
 
 def reserve_version(tx: Connection, model: str, job_id: str) -> int:
@@ -148,6 +165,18 @@ def get_aliases(tx: Connection, model: str) -> dict[str, int]:
     """The version number behind each alias."""
     rows = tx.execute(select(aliases.c.alias, aliases.c.n).where(aliases.c.model == model))
     return {alias: int(n) for alias, n in rows}
+
+
+def served_versions(tx: Connection) -> dict[str, dict[str, Served]]:
+    """{model: {alias: version}} of every version that an alias points at, in one query."""
+    columns = (versions.c.model, versions.c.n, versions.c.digest, versions.c.state, versions.c.reason)
+    pointed = (aliases.c.model == versions.c.model) & (aliases.c.n == versions.c.n)
+    rows = tx.execute(select(aliases.c.alias, *columns).select_from(aliases.join(versions, pointed)))
+    found: dict[str, dict[str, Served]] = {}
+    for alias, model, n, digest, state, reason in rows:
+        served = Served(model=model, n=int(n), digest=digest, state=VersionState(state), reason=reason)
+        found.setdefault(model, {})[alias] = served
+    return found
 
 
 def set_alias(
@@ -296,6 +325,13 @@ def quarantine(tx: Connection, model: str, n: int, *, reason: str, replica: str)
     record_event(tx, "quarantined", model, detail, replica)
 
 
+def mark_collected(tx: Connection, version: Version) -> None:
+    """Say that the version's files are no longer kept; nothing can serve it from now on, not even by force."""
+    because = f" ({version.reason})" if version.reason else ""
+    reason = f"its files were deleted by retention; it was {version.state}{because}"
+    _set_state(tx, version.model, version.n, VersionState.COLLECTED, reason)
+
+
 def _step_back(tx: Connection, model: str, champion: int, target: int) -> None:
     _point(tx, model, CHAMPION, target)
     _unpoint(tx, model, PREVIOUS)
@@ -305,6 +341,10 @@ def _step_back(tx: Connection, model: str, champion: int, target: int) -> None:
 def _require_servable(version: Version, *, force: bool) -> None:
     if version.digest is None:
         raise VersionRefused(f"Version {version.n} of {version.model!r} has no files yet.")
+    if not version.has_files:
+        raise VersionRefused(
+            f"Version {version.n} of {version.model!r} has no files any more: {version.reason}."
+        )
     if version.state in _REFUSED and not force:
         because = f" ({version.reason})" if version.reason else ""
         raise VersionRefused(f"Version {version.n} of {version.model!r} is {version.state}{because}.")

@@ -10,20 +10,11 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.fixtures.ledgers import filled_model
-from tests.fixtures.postgres import PostgresServer, postgres_binaries, running_postgres
+from tests.fixtures.postgres import PostgresServer
 from trimtab.ledger import Ledger
 from trimtab.ledger.schema import metadata
 
 BACKENDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.system)]
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    binaries = postgres_binaries()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed: tests/system/install.sh installs it")
-    with running_postgres(binaries) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")
