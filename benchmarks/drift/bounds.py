@@ -19,7 +19,14 @@ from trimtab.features import Floats
 Doubles = npt.NDArray[np.float64]
 
 ROUNDS = 30
-RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # on every weight; the one that tells most on the other half counts
+RIDGES = (
+    0.003,
+    0.01,
+    0.03,
+    0.1,
+    0.3,
+    1.0,
+)  # on every weight; the one that tells most on the other half counts
 CLIP = 5.0  # standard deviations; text statistics have long tails
 
 

@@ -19,7 +19,9 @@ from benchmarks.drift.streams import mixed
 from trimtab.features import Floats, Integers
 
 Doubles = npt.NDArray[np.float64]
-HORIZON = 4500  # events after the change; what the pool leaves behind a reference of 2,000 and a warm-up of 2,000
+HORIZON = (
+    4500  # events after the change; what the pool leaves behind a reference of 2,000 and a warm-up of 2,000
+)
 DOMAIN_HORIZON = 2900  # rows that the smallest unseen domain has
 SHIFTED_SHARE = 0.1  # of the dimensions
 ROTATED_PLANES = 32  # the first 64 principal directions, turned two by two
@@ -43,6 +45,10 @@ class Drawn:
 
     index: Integers
     states: dict[str, Floats] | None = None
+
+    def last(self, world: World) -> Floats:
+        """(n, h) last states, from which the outputs follow."""
+        return world.corpus.states["last"][self.index] if self.states is None else self.states["last"]
 
 
 Draw = Callable[[World, Integers, int, np.random.Generator], Drawn]
@@ -151,6 +157,11 @@ CHANGES = (
 )
 
 
+def change_named(name: str) -> Change:
+    """The change of this name. Raises KeyError."""
+    return {each.name: each for each in CHANGES}[name]
+
+
 def pure_rows(change: Change, world: World, layer: str, n: int = 2000) -> Floats:
     """(n, d) rows of what is new after the change, for the best possible delay."""
     fresh, draw = world.corpus.fresh(SOURCE), change.pure or change.draw
@@ -205,7 +216,6 @@ def _rotated(world: World, layer: str, index: Integers, degrees: float) -> Float
 
 
 def _accuracies(world: World, drawn: Drawn) -> tuple[float, float]:
-    states = world.corpus.states["last"][drawn.index] if drawn.states is None else drawn.states["last"]
-    right = world.corpus.logits(states).argmax(axis=1) == world.corpus.truth[drawn.index]
+    right = world.corpus.predicted(drawn.last(world)) == world.corpus.truth[drawn.index]
     recalls = [right[world.corpus.truth[drawn.index] == label].mean() for label in (0, 1)]
     return float(right.mean()), float(np.mean(recalls))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class _Small:
 
     def __call__(self, _: int) -> Record:
         rows = _rows(N_REFERENCE + WINDOWS.long + WINDOWS.block * self.repeats, FEW)
-        detector = _warm(rows[: N_REFERENCE], rows[N_REFERENCE : N_REFERENCE + WINDOWS.long], WINDOWS)
+        detector = _warm(rows[:N_REFERENCE], rows[N_REFERENCE : N_REFERENCE + WINDOWS.long], WINDOWS)
         blocks = rows[N_REFERENCE + WINDOWS.long :].reshape(self.repeats, WINDOWS.block, FEW)
         taken, read = [], []
         for block in blocks:
@@ -91,26 +91,32 @@ def cpu_of(act: Callable[[], object]) -> float:
 
 
 def state_bytes(thing: object) -> int:
-    """Bytes of all arrays that an object holds, through its attributes and containers, each counted once."""
-    return sum(array.nbytes for array in _arrays(thing, set()))
+    """Bytes of all arrays that an object holds, through its attributes and containers, each counted once.
+
+    A view counts as the array behind it: that is what it keeps in memory.
+    """
+    owners: dict[int, int] = {}
+    _collect(thing, set(), owners)
+    return sum(owners.values())
 
 
-def _arrays(thing: Any, seen: set[int]) -> Iterable[Any]:
-    if id(thing) in seen:
+def _collect(thing: Any, seen: set[int], owners: dict[int, int]) -> None:
+    if id(thing) in seen or isinstance(thing, str | bytes | int | float):
         return
     seen.add(id(thing))
     if isinstance(thing, np.ndarray):
-        yield thing if thing.base is None else thing.base if isinstance(thing.base, np.ndarray) else thing
-    elif isinstance(thing, dict):
+        owner = thing
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        owners[id(owner)] = owner.nbytes
+    elif isinstance(thing, Mapping):
         for each in thing.values():
-            yield from _arrays(each, seen)
-    elif isinstance(thing, str | bytes | int | float | type(None)):
-        return
-    elif hasattr(thing, "__iter__"):
+            _collect(each, seen, owners)
+    elif isinstance(thing, Iterable):
         for each in thing:
-            yield from _arrays(each, seen)
-    elif hasattr(thing, "__dict__"):
-        yield from _arrays(vars(thing), seen)
+            _collect(each, seen, owners)
+    else:
+        _collect(getattr(thing, "__dict__", {}), seen, owners)
 
 
 def _interleaved(cached: Path, rounds: int) -> Record:
@@ -131,7 +137,13 @@ def _interleaved(cached: Path, rounds: int) -> Record:
             print(f"  interleaved checks of {MANY} features: {number + 1}/{rounds}", flush=True)
     cpu_ms = {name: 1000 * statistics.median(each) for name, each in spent.items()}
     missing = [name for name, peer in peers.items() if peer is None]
-    return {"name": "interleaved", "cpu_ms": cpu_ms, "versions": versions, "rounds": rounds, "missing": missing}
+    return {
+        "name": "interleaved",
+        "cpu_ms": cpu_ms,
+        "versions": versions,
+        "rounds": rounds,
+        "missing": missing,
+    }
 
 
 def _one_round(
@@ -161,11 +173,15 @@ def _river(cached: Path) -> Record:
         if peer is None:
             return {"name": "river", "event_us": {}}
         rows = {"rows": _rows(RIVER_EVENTS, 1)}
-        return {"name": "river", "event_us": {each: 1e6 * peer.ask("cost", rows, detector=each) for each in RIVER}}
+        return {
+            "name": "river",
+            "event_us": {each: 1e6 * peer.ask("cost", rows, detector=each) for each in RIVER},
+        }
 
 
 def _warm(reference: Floats, stream: Floats, windows: Windows) -> Detector:
-    detector = Detector(know_domains({DOMAIN: reference}), windows)
+    """A copy of the reference, as in production: a view would keep all rows that it was cut from."""
+    detector = Detector(know_domains({DOMAIN: reference.copy()}), windows)
     detector.take(stream)
     return detector
 

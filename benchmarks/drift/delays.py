@@ -15,7 +15,7 @@ from benchmarks.drift.corpus import SOURCE
 from benchmarks.drift.rules import RULES, calibrated_max_ks, first_alarm, measure
 from benchmarks.drift.trace import OUR_ARMS, WINDOWS, Trace, first_alarms, follow, thresholds_for
 from benchmarks.drift.workers import Record, run_all
-from monitoring.calibration import Thresholds
+from monitoring.calibration import OFF, Thresholds
 from trimtab.features import Floats
 
 EQUAL_BUDGET = 100_000.0  # events a false alarm
@@ -60,7 +60,7 @@ def one_run(layer: str, judged_by_peers: int, cached: Path, number: int) -> Reco
     for change in CHANGES:
         after = change.rows(world, change.draw(world, pool, change.horizon, random), layer)
         firsts[change.name] = judge.firsts(np.concatenate([world.rows[layer][warm], after]))
-    return {"first": firsts, "e_detector_off": judge.equal.e_detector.value > 100}
+    return {"first": firsts, "e_detector_off": judge.equal.e_detector.value >= OFF}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ class Judge:
         trace = follow(self.reference, stream).after(WARM_UP)
         found = self._ours(trace)
         if self.peers:
-            measured = measure(self.reference, stream[WARM_UP - WINDOWS.short :], WINDOWS.short, WINDOWS.block)
+            measured = measure(
+                self.reference, stream[WARM_UP - WINDOWS.short :], WINDOWS.short, WINDOWS.block
+            )
             ends = measured.ends - WINDOWS.short
             later = ends > 0
             found |= {name: first_alarm(rule(measured)[later], ends[later]) for name, rule in RULES.items()}

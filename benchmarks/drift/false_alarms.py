@@ -17,6 +17,7 @@ from benchmarks.drift.rules import RULES, first_alarm, measure
 from benchmarks.drift.streams import Split, correlated_gaussians, in_sessions, independent, kmeans
 from benchmarks.drift.trace import WINDOWS, first_alarms, follow, thresholds_for
 from benchmarks.drift.workers import Record, run_all
+from monitoring.calibration import OFF
 from trimtab.features import Floats, Integers
 
 RUN_LENGTH = 10_000.0  # events a false alarm, promised
@@ -91,13 +92,16 @@ def shares(
     first: Sequence[int | None], horizons: Sequence[int], run_length: float = RUN_LENGTH
 ) -> list[Share]:
     """The table of one rule: events at the first alarm of each run (None: none)."""
-    return [_share([at for at in first if at is not None and at <= t], len(first), t, run_length) for t in horizons]
+    return [
+        _share([at for at in first if at is not None and at <= t], len(first), t, run_length)
+        for t in horizons
+    ]
 
 
 def _share(alarmed: Sequence[int], runs: int, horizon: int, run_length: float) -> Share:
     promised = 1 - math.exp(-horizon / run_length)
-    low, high = binom.ppf([(1 - BAND) / 2, (1 + BAND) / 2], runs, promised) / runs
-    return Share(horizon, runs, len(alarmed), promised, float(low), float(high))
+    low, high = (float(binom.ppf(level, runs, promised)) / runs for level in ((1 - BAND) / 2, (1 + BAND) / 2))
+    return Share(horizon, runs, len(alarmed), promised, low, high)
 
 
 def realised_run_length(first: Sequence[int | None], horizon: int) -> float:
@@ -124,6 +128,7 @@ def one_run(condition: Condition, cached: Path, number: int) -> Record:
         "first": first_alarms(trace, trace.alarms(thresholds)),
         "calibration_cpu_s": calibrated - started,
         "block_length": thresholds.block_length,
+        "e_detector_off": thresholds.e_detector.value >= OFF,
         "extrapolation": thresholds.extrapolation,
     }
     if number < condition.judged_by_peers:
@@ -133,9 +138,7 @@ def one_run(condition: Condition, cached: Path, number: int) -> Record:
     return record
 
 
-def traffic(
-    condition: Condition, cached: Path, random: np.random.Generator
-) -> tuple[Floats, Floats]:
+def traffic(condition: Condition, cached: Path, random: np.random.Generator) -> tuple[Floats, Floats]:
     if condition.traffic == "gaussian":
         n = condition.n_reference + condition.n_stream
         rows = correlated_gaussians(n, N_GAUSSIAN_FEATURES, condition.rho, random)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import venv
 from collections.abc import Iterator
@@ -60,9 +59,7 @@ def install(name: str, cached: Path) -> Path | None:
     argv = [str(python), "-m", "pip", "install", "-q", *REQUIREMENTS[name]]
     free = {key: value for key, value in os.environ.items() if key != "PIP_CONSTRAINT"}
     try:
-        pip = subprocess.run(
-            argv, env=free, capture_output=True, text=True, timeout=INSTALL_S, check=False
-        )
+        pip = subprocess.run(argv, env=free, capture_output=True, text=True, timeout=INSTALL_S, check=False)
     except subprocess.TimeoutExpired:
         print(f"  {name}: not installed within {INSTALL_S:.0f} s", flush=True)
         return None
@@ -85,10 +82,7 @@ def running(name: str, cached: Path) -> Iterator[Peer | None]:
 
 
 def _served(argv: list[str], directory: Path) -> Iterator[Peer]:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": sys.stderr}
-    process = subprocess.Popen(argv, text=True, env=os.environ | THREADS, **pipes)  # type: ignore[call-overload]
-    try:
-        yield Peer(process, directory)
-    finally:
-        process.stdin.close()
-        process.wait(timeout=60)
+    with subprocess.Popen(
+        argv, text=True, env=os.environ | THREADS, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        yield Peer(process, directory)  # leaving closes its input, which ends it

@@ -39,23 +39,31 @@ class Results:
 
     def seconds(self) -> dict[str, float]:
         """Wall seconds of every step that there is."""
-        return {path.stem: json.loads(path.read_text())["seconds"] for path in sorted(self.directory.glob("*.json"))}
+        return {
+            path.stem: json.loads(path.read_text())["seconds"]
+            for path in sorted(self.directory.glob("*.json"))
+        }
 
     def machine(self) -> dict[str, Any]:
         """Of the newest step; empty where there is none."""
         newest = max(self.directory.glob("*.json"), key=lambda path: path.stat().st_mtime, default=None)
         return dict(json.loads(newest.read_text())["machine"]) if newest else {}
 
-    def finish(self, step: Step) -> None:
-        """Run a step, unless its results are there for the same plan."""
+    def finish(self, step: Step, *, fresh: bool = False) -> None:
+        """Run a step, unless its results are there for the same plan; `fresh`: in any case."""
         stored = self._stored(step.name)
-        if stored is not None and stored["plan"] == step.plan:
+        if stored is not None and stored["plan"] == step.plan and not fresh:
             print(f"{step.name}: is there", flush=True)
             return
         print(f"{step.name}: {step.plan}", flush=True)
         started = time.monotonic()
         records = step.run()
-        found = {"plan": step.plan, "seconds": time.monotonic() - started, "machine": machine(), "records": records}
+        found = {
+            "plan": step.plan,
+            "seconds": time.monotonic() - started,
+            "machine": machine(),
+            "records": records,
+        }
         unfinished = self._path(step.name).with_suffix(".unfinished")
         unfinished.write_text(json.dumps(found, indent=1), encoding="utf-8")
         unfinished.replace(self._path(step.name))

@@ -61,7 +61,9 @@ def _firsts(peer: Peer, warm: Floats, stream: Floats, column: int) -> dict[str, 
     one = slice(column, column + 1)
     return {
         ADWIN: peer.ask("first", {"warm": warm, "stream": stream}, detector="ADWIN"),
-        KSWIN: peer.ask("first", {"warm": warm[-KSWIN_WARM:, one], "stream": stream[:, one]}, detector="KSWIN"),
+        KSWIN: peer.ask(
+            "first", {"warm": warm[-KSWIN_WARM:, one], "stream": stream[:, one]}, detector="KSWIN"
+        ),
     }
 
 

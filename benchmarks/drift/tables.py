@@ -71,13 +71,13 @@ def alarm_goal(condition: Condition, records: Sequence[Record]) -> Goal:
     return Goal(name, found, not broken, why)
 
 
-def rules_table(
-    conditions: Sequence[tuple[Condition, Sequence[Record]]], river: Sequence[Record]
-) -> str:
+def rules_table(conditions: Sequence[tuple[Condition, Sequence[Record]]], river: Sequence[Record]) -> str:
     """Share of runs with a false alarm within the stream, and events a first one, by rule."""
     found: dict[str, dict[str, list[int | None]]] = {}
     for condition, records in conditions:
-        found.setdefault("Trimtab (budget 1 per 10,000)", {})[condition.name] = [r["first"]["union"] for r in records]
+        found.setdefault("Trimtab (budget 1 per 10,000)", {})[condition.name] = [
+            r["first"]["union"] for r in records
+        ]
         for record in records:
             for rule, first in record.get("rules", {}).items():
                 found.setdefault(rule, {}).setdefault(condition.name, []).append(first)
@@ -105,7 +105,10 @@ def delays_by_rule(change: Change, records: Sequence[Record]) -> dict[str, Delay
     """The delays that the records hold for a change."""
     rules = dict.fromkeys(rule for record in records for rule in record["first"][change.name])
     return {
-        rule: delay_of([r["first"][change.name][rule] for r in records if rule in r["first"][change.name]], change.horizon)
+        rule: delay_of(
+            [r["first"][change.name][rule] for r in records if rule in r["first"][change.name]],
+            change.horizon,
+        )
         for rule in rules
     }
 
@@ -116,7 +119,13 @@ def delay_table(records: Sequence[Record], effects: Mapping[str, Record], layer:
     rows = []
     for change in CHANGES:
         found = delays_by_rule(change, records)
-        rows.append((change.name, *_effect(effects.get(change.name), layer), *(delay_cell(found[rule]) for rule in rules)))
+        rows.append(
+            (
+                change.name,
+                *_effect(effects.get(change.name), layer),
+                *(delay_cell(found[rule]) for rule in rules),
+            )
+        )
     runs = delays_by_rule(CHANGES[0], records)
     head = [f"{rule} ({runs[rule].runs} runs)" for rule in rules]
     return markdown(("drift", "accuracy lost (balanced), points", "best possible", *head), rows)
@@ -139,7 +148,10 @@ def layer_table(
     for change in CHANGES:
         cells: list[str] = []
         for layer, records in by_layer.items():
-            cells += [_effect(effects.get(change.name), layer)[1], delay_cell(delays_by_rule(change, records)[rule])]
+            cells += [
+                _effect(effects.get(change.name), layer)[1],
+                delay_cell(delays_by_rule(change, records)[rule]),
+            ]
         rows.append((change.name, *cells))
     head = [each for layer in by_layer for each in (f"{layer}: best possible", f"{layer}: {rule}")]
     return markdown(("drift", *head), rows)
@@ -196,9 +208,13 @@ def kind_goal(records: Sequence[Record]) -> Goal:
     if not records:
         return Goal(name, "", None)
     drifts = list(dict.fromkeys(record["drift"] for record in records))
-    right = [d for d in drifts if np.mean([r["said"] == r["expected"] for r in records if r["drift"] == d]) > 0.5]
+    right = [
+        d for d in drifts if np.mean([r["said"] == r["expected"] for r in records if r["drift"] == d]) > 0.5
+    ]
     missed = ", ".join(each for each in drifts if each not in right)
-    return Goal(name, f"{len(right)} of {len(drifts)}", len(right) >= 7, f"missed: {missed}" if missed else "")
+    return Goal(
+        name, f"{len(right)} of {len(drifts)}", len(right) >= 7, f"missed: {missed}" if missed else ""
+    )
 
 
 def cost_tables(by_name: Mapping[str, Record]) -> str:
@@ -211,7 +227,10 @@ def cost_tables(by_name: Mapping[str, Record]) -> str:
             ("per event, CPU us (binning, blocks, e-detector)", f"{small['event_us']:.2f}"),
             ("per check, CPU us (both windows, e-detector)", f"{small['check_us']:.1f}"),
             ("state with its reference, bytes", f"{small['state_bytes']:,}"),
-            *((f"river {name}, per event and feature, CPU us", f"{us:.2f}") for name, us in river["event_us"].items()),
+            *(
+                (f"river {name}, per event and feature, CPU us", f"{us:.2f}")
+                for name, us in river["event_us"].items()
+            ),
         ],
     )
     ours = turn["cpu_ms"][OUR_CHECK]
@@ -267,5 +286,3 @@ def count(value: float) -> str:
 def by_name(records: Sequence[Record]) -> dict[str, Any]:
     """Records that have a name, by it."""
     return {record["name"]: record for record in records}
-
-

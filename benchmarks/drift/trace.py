@@ -1,4 +1,4 @@
-"""Our detector over one stream: every statistic at every check, so that any budget's thresholds can be laid on later."""
+"""Our detector over one stream: every statistic at every check, so that any budget's thresholds can be laid on it."""
 
 from __future__ import annotations
 

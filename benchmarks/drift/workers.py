@@ -12,12 +12,10 @@ from typing import Any
 Record = dict[str, Any]
 PROGRESS_EVERY_S = 20.0
 # One thread a process: the processes are the parallelism, and two pools would spin against each other.
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-def run_all(
-    name: str, one: Callable[[int], Record], runs: int, processes: int | None = None
-) -> list[Record]:
+def run_all(name: str, one: Callable[[int], Record], runs: int, processes: int | None = None) -> list[Record]:
     """`one(number)` for each number below `runs`, in their order. `one` must be picklable: a partial of a function."""
     os.environ.update(THREADS | {"OMP_WAIT_POLICY": "passive"})
     context = multiprocessing.get_context("spawn")
@@ -32,5 +30,7 @@ def _with_progress(name: str, records: Iterable[Record], of: int) -> Iterable[Re
         now = time.monotonic()
         if now - said >= PROGRESS_EVERY_S or done == of:
             said, spent = now, now - started
-            print(f"  {name}: {done}/{of}, {spent:.0f} s, {spent / done * (of - done):.0f} s to go", flush=True)
+            print(
+                f"  {name}: {done}/{of}, {spent:.0f} s, {spent / done * (of - done):.0f} s to go", flush=True
+            )
         yield record
