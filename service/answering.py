@@ -46,6 +46,7 @@ async def answer(request: Request, serving: Serving, call: Call, question: Quest
     check_count(len(question.items), serving.settings.server.max_items)
     prediction = await _unless_gone(request, compute(serving, call, question))
     call.prediction_id = new_id()
+    call.timing = dict(prediction.timing)
     if question.sample:
         sample(serving, call, call.prediction_id, prediction, question.items)
     return prediction
@@ -57,8 +58,10 @@ async def compute(serving: Serving, call: Call, question: Question) -> Predictio
         question.model,
         question.version,
         [item.text for item in question.items],
+        domains=[item.domain for item in question.items],
         truncate=question.truncate,
         deadline_s=question.timeout_s,
+        client=call.client,
     )
 
 

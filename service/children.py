@@ -47,6 +47,14 @@ def start_child(
         )
 
 
+def die_with_parent(death_signal: signal.Signals, parent: int) -> None:
+    """The same from within: the kernel sends this process the signal when its parent dies; it is called early."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
 def _death_signal_setter(death_signal: signal.Signals) -> Callable[[], None] | None:
     if not sys.platform.startswith("linux"):
         return None

@@ -70,7 +70,7 @@ class RoutingTable:
         if route is not None:
             return route
         if name in self.waiting:
-            raise NotReady(f"model {name} is not served yet: {self.waiting[name]}")
+            raise NotReady(f"model {name} is not served yet: {without_details(self.waiting[name])}")
         if self.starting:
             raise NotReady(self.starting)
         raise ModelNotFound(
@@ -78,7 +78,7 @@ class RoutingTable:
         )
 
     def reasons(self) -> tuple[str, ...]:
-        """Why this replica is not ready; empty when it is."""
+        """Why this replica is not ready, as anybody may know it; empty when it is."""
         if self.starting:
             return (self.starting,)
         waiting = {
@@ -87,7 +87,7 @@ class RoutingTable:
             # A model that is still being made does not concern those that are served.
             if not (self.routes and reason == NO_CHAMPION)
         }
-        reasons = [f"model {name}: {reason}" for name, reason in waiting.items()]
+        reasons = [f"model {name}: {without_details(reason)}" for name, reason in waiting.items()]
         if not self.routes and not reasons:
             reasons = ["there is no model yet: create one with `trimtab init`"]
         return tuple(reasons)
@@ -99,6 +99,16 @@ class RoutingTable:
         if len(names) > 1:
             raise InvalidInput(f"name a model, there are several: {', '.join(names)}")
         return names[0]
+
+
+def without_details(reason: str) -> str:
+    """Which version is missing and the kind of error: its text may name directories, and is for operators.
+
+    They find the whole reason in POST /v2/repository/index, GET /admin/v1/replicas and the log.
+    """
+    what, _, why = reason.partition(": ")
+    kind = why.partition(": ")[0]
+    return f"{what}: {kind if kind.isidentifier() else 'not loaded'}" if why else reason
 
 
 class Routing:

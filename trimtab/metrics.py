@@ -22,11 +22,25 @@ BATCH_SIZE = Histogram(
 REJECTED = Counter("trimtab_rejected_total", "Requests refused before compute", ["reason"])
 PREDICTIONS = Counter("trimtab_predictions_total", "Predicted items", ["model", "version", "label"])
 
+# Modes: how several API processes that share a port are added up (see service/exposition.py).
 SERVING_VERSION = Gauge(
-    "trimtab_serving_version_info", "1 for the version in use", ["model", "version", "digest"]
+    "trimtab_serving_version_info",
+    "1 for the version in use",
+    ["model", "version", "digest"],
+    multiprocess_mode="livesum",
 )
-GENERATION = Gauge("trimtab_generation", "Generation that the ledger wants to be served", ["model"])
-OBSERVED_GENERATION = Gauge("trimtab_observed_generation", "Generation that this replica serves", ["model"])
+GENERATION = Gauge(
+    "trimtab_generation",
+    "Generation that the ledger wants to be served",
+    ["model"],
+    multiprocess_mode="livemax",
+)
+OBSERVED_GENERATION = Gauge(
+    "trimtab_observed_generation",
+    "Generation that this replica serves",
+    ["model"],
+    multiprocess_mode="livemin",
+)
 SWAPS = Counter("trimtab_swaps_total", "Attempts to serve another version", ["model", "outcome"])
 SWAP_PHASE_DURATION = Histogram(
     "trimtab_swap_phase_duration_seconds",
@@ -75,7 +89,11 @@ DRIFT_EVENTS = Counter("trimtab_drift_events_total", "Samples that the monitor t
 MONITOR_ERRORS = Counter(
     "trimtab_monitor_errors_total", "Steps of the monitor that failed, it went on", ["step"]
 )
-MONITOR_LAG = Gauge("trimtab_drift_monitor_lag_seconds", "Age of the oldest block that is not in the ledger")
+MONITOR_LAG = Gauge(
+    "trimtab_drift_monitor_lag_seconds",
+    "Age of the oldest block that is not in the ledger",
+    multiprocess_mode="livemax",
+)
 
 FEEDBACK = Counter("trimtab_feedback_total", "Feedback items", ["outcome"])
 LABELS_MISSING = Gauge("trimtab_labels_missing", "Labels that a waiting job still needs", ["model", "part"])

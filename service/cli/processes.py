@@ -44,13 +44,16 @@ def up(
     raise typer.Exit(run_up(settings, _say, lambda running: _show_ready(settings, running)))
 
 
-def serve(ctx: typer.Context) -> None:
-    """The API alone."""
+def serve(
+    ctx: typer.Context,
+    workers: Annotated[int | None, typer.Option(help="Else TRIMTAB_SERVER__WORKERS.", min=1)] = None,
+) -> None:
+    """The API alone, in one process or several."""
     from service.serve import run_server
-    from trimtab.logs import set_up_logs
 
-    set_up_logs("api")
-    run_server(settings_of(ctx))
+    settings = settings_of(ctx)
+    server = settings.server if workers is None else settings.server.model_copy(update={"workers": workers})
+    run_server(settings.model_copy(update={"server": server}))
 
 
 def worker(ctx: typer.Context, ready_file: ReadyFile = None) -> None:

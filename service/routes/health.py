@@ -34,11 +34,11 @@ async def live() -> Live:
 @router.get("/health/ready", responses={503: {"model": Ready, "description": "Not every model is served"}})
 async def ready(serving: ServingDep, response: Response) -> Ready:
     """Whether every model is served; a ledger or Redis that is away does not make a replica unready."""
-    reasons = [_public(reason) for reason in serving.routing.table.reasons()]
+    reasons = serving.routing.table.reasons()
     if reasons:
         response.status_code = 503
         response.headers["Retry-After"] = "1"
-    return Ready(live=True, ready=not reasons, reasons=reasons)
+    return Ready(live=True, ready=not reasons, reasons=list(reasons))
 
 
 @router.get("/models/{model}", responses=declared(404, 503))
@@ -87,14 +87,3 @@ def _metadata(route: Route, bundle: ModelBundle) -> ModelMetadata:
             for name, datatype in OUTPUTS.items()
         ],
     )
-
-
-def _public(reason: str) -> str:
-    """What callers without a key may know: which version is missing and the kind of error, whose text may name paths.
-
-    The whole reason is in POST /v2/repository/index and GET /admin/v1/replicas, for keys with a role.
-    """
-    model, _, rest = reason.partition(": ")
-    what, _, why = rest.partition(": ")
-    kind = why.partition(": ")[0]
-    return f"{model}: {what}: {kind if kind.isidentifier() else 'not loaded'}" if why else reason

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
+from service.exposition import exposition
 from service.problems import declared
 
 router = APIRouter(tags=["metrics"])
@@ -15,5 +16,5 @@ _TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"sche
 
 @router.get("/metrics", response_class=Response, responses={**declared(), **_TEXT})
 def metrics() -> Response:
-    """Every metric of this process in the Prometheus text format."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    """Every metric in the Prometheus text format; of all API processes together where several share the port."""
+    return Response(exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -30,6 +30,16 @@ code = f"import signal; held = open({fifo!r}, 'w'); held.write('up'); held.flush
 start_child([sys.executable, "-c", code], log=log, environment=os.environ, death_signal=signal.SIGKILL)
 signal.pause()
 """
+# The same, with a child that ties itself to its parent.
+TYING_PARENT = """
+import os, signal, subprocess, sys
+code = f'''import os, signal
+from service.children import die_with_parent
+die_with_parent(signal.SIGKILL, {os.getpid()})
+held = open({sys.argv[2]!r}, "w"); held.write("up"); held.flush(); signal.pause()'''
+subprocess.Popen([sys.executable, "-c", code])
+signal.pause()
+"""
 
 
 def start(code: str, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -59,15 +69,23 @@ def test_stop_kills_a_child_that_does_not_obey(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the parent-death signal is Linux's")
-def test_killed_parent_takes_its_child_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [PARENT, TYING_PARENT])
+def test_killed_parent_takes_its_child_along(tmp_path: Path, code: str) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path / "log"), str(fifo)])
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "log"), str(fifo)])
     with fifo.open() as held:
         assert held.read(2) == "up"
         parent.kill()
         parent.wait()
         assert held.read() == ""  # end of file: nobody holds the other end any more
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the parent-death signal is Linux's")
+def test_a_child_whose_parent_is_gone_already_ends(tmp_path: Path) -> None:
+    code = "import signal; from service.children import die_with_parent; die_with_parent(signal.SIGKILL, 1)"
+    assert start(f"{code}; print('too late')", tmp_path / "log").wait(20) == 1
+    assert (tmp_path / "log").read_text() == ""
 
 
 def test_children_start_from_the_main_thread_only(tmp_path: Path) -> None:

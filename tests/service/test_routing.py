@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from service.routing import NO_CHAMPION, Routing, RoutingTable
+from service.routing import NO_CHAMPION, Routing, RoutingTable, without_details
 from tests.fixtures.deployment import RunningApi
 from trimtab.errors import InvalidInput, ModelNotFound, NotReady, VersionNotLoaded
 
@@ -59,3 +59,22 @@ def test_a_model_in_the_making_does_not_concern_those_that_serve(api: RunningApi
         table.route(None)
     broken = RoutingTable(routes=routes, starting="", waiting={"new": "champion 1: DigestMismatch"})
     assert broken.reasons() == ("model new: champion 1: DigestMismatch",)
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (NO_CHAMPION, NO_CHAMPION),
+        ("champion 3: BaseModelMissing: base model /srv/m: no such directory", "champion 3: BaseModelMissing"),
+        ("champion 3: DigestMismatch", "champion 3: DigestMismatch"),
+        ("champion 3: drifted, see /home/ann/notes", "champion 3: not loaded"),
+        ("champion 3: not loaded", "champion 3: not loaded"),
+    ],
+)  # fmt: skip
+def test_what_anybody_may_know_names_no_directory(reason: str, told: str) -> None:
+    assert without_details(reason) == told
+    table = RoutingTable(starting="", waiting={"toy": reason})
+    assert table.reasons() == (f"model toy: {told}",)
+    with pytest.raises(NotReady) as caught:
+        table.route("toy")
+    assert str(caught.value) == f"model toy is not served yet: {told}"

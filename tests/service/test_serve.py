@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,15 +14,11 @@ import pytest
 
 from service.valkey import ValkeyServer
 from tests.fixtures.deployment import Deployment, deployment, eventually
+from tests.fixtures.ports import free_port
 from trimtab.ledger import replicas
 from trimtab.settings import ServerSettings, as_environment
 
 SERVE = "from service.serve import run_server; from trimtab.settings import read_settings; run_server(read_settings())"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def start(toy: Deployment, log: Path) -> subprocess.Popen[bytes]:

@@ -137,3 +137,42 @@ def test_any_text_is_answered(api: RunningApi) -> None:
         "x" * 10_000,
     ]
     assert api.predict(texts).status_code == 200
+
+
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e400", "1.5"])
+def test_numbers_that_are_none_are_refused(api: RunningApi, literal: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    body = f'{{"inputs": "a", "parameters": {{"top_k": {literal}}}}}'.encode()
+    assert api.http.post("/v1/predict", content=body, headers=headers).status_code == 422
+
+
+def test_a_name_that_is_no_text_is_refused_and_can_be_told(api: RunningApi) -> None:
+    headers = {"Content-Type": "application/json", "If-Match": '"1"'}
+    body = b'{"version": 1, "\\ud800": 1}'
+    response = api.http.put("/admin/v1/models/toy/aliases/champion", content=body, headers=headers)
+    assert (response.status_code, problem_type(response)) == (422, "validation")
+
+
+def test_the_shape_of_hugging_face(api: RunningApi) -> None:
+    one = api.http.post("/models/toy", json={"inputs": TEXT})
+    scores = api.predict(TEXT, parameters={"return": ["scores"]}).json()["predictions"][0]["scores"]
+    assert one.json() == [[{"label": label, "score": score} for label, score in scores.items()]]
+    assert one.headers["X-Model-Version"] == "2"
+    several = api.http.post("/models/toy", json={"inputs": TEXTS, "parameters": {"top_k": 1}}).json()
+    assert [len(row) for row in several] == [1] * len(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/models/nobody", {"inputs": "a"}, 404),
+        ("/models/toy", {"inputs": []}, 422),
+        ("/models/toy", {"inputs": ["a"] * 33}, 422),
+        ("/models/toy", {"inputs": "a", "parameters": {"function_to_apply": "sigmoid"}}, 422),
+        ("/models/toy", {"inputs": [["a", "b"]]}, 422),
+    ],
+)
+def test_what_hugging_face_clients_may_not(api: RunningApi, path: str, body: Any, status: int) -> None:
+    response = api.http.post(path, json=body)
+    assert response.status_code == status
+    assert response.json()["error"]
