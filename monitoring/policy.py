@@ -16,7 +16,7 @@ from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.settings import DriftSettings, PolicySettings
 
 RESOLVED_BELOW = 0.7  # of the threshold: an alarm does not flicker around it
-ACKNOWLEDGED_GROWTH = 1.25  # an acknowledged drift is quiet until its ratio grows by this factor
+ACKNOWLEDGED_GROWTH = 1.25  # an acknowledged drift is quiet until its size grows by this factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,8 +242,10 @@ def _quiet(report: DriftReport, in_flight: AdaptationJob | None) -> Hindrance:
 
 
 def _acknowledged(state: MonitorState) -> bool:
-    ratio = max((arm.ratio for arm in state.arms), default=0.0)
-    return state.acknowledged_ratio is not None and ratio <= ACKNOWLEDGED_GROWTH * state.acknowledged_ratio
+    """Whether the drift is still the one that an operator accepted."""
+    if state.acknowledged_ratio is None or (state.harmful and not state.acknowledged_harm):
+        return False
+    return state.size <= ACKNOWLEDGED_GROWTH * state.acknowledged_ratio
 
 
 def _shares(report: DriftReport) -> str:

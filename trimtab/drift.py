@@ -40,7 +40,7 @@ _MEANINGS = {
     DriftState.KNOWN: "The window is a mixture of accepted domains: nothing to learn, no job.",
     DriftState.SUSPECT: "An alarm that no second check has confirmed yet, or that is too small to act on.",
     DriftState.DRIFTING: "A confirmed alarm of a size worth acting on.",
-    DriftState.ACKNOWLEDGED: "An operator accepted this drift: quiet until the statistic grows further.",
+    DriftState.ACKNOWLEDGED: "An operator accepted this drift: quiet until it grows or proves harmful.",
     DriftState.ADAPTING: "An adaptation job is open.",
     DriftState.COOLDOWN: "Drifting, but the last adaptation is too recent to start another.",
     DriftState.NEEDS_HUMAN: "Adaptations in a row did not help: none is started until an operator acts.",
@@ -319,7 +319,8 @@ class MonitorState:
         consecutive: Actionable checks in a row.
         change_from_seq: Estimated first sample after the change, while there is an alarm.
         in_alarm: A confirmed alarm has not resolved yet (hysteresis).
-        acknowledged_ratio: Statistic over threshold that an operator accepted; None when nothing is.
+        acknowledged_ratio: `size` of the drift that an operator accepted; None when nothing is.
+        acknowledged_harm: It was known to be harmful.
         last_job_id: The newest job whose end was taken into account.
         cooldown_until: Epoch seconds before which no job is opened.
         unhelpful: Adaptations in a row that did not help.
@@ -348,6 +349,7 @@ class MonitorState:
     change_from_seq: int | None = None
     in_alarm: bool = False
     acknowledged_ratio: float | None = None
+    acknowledged_harm: bool = False
     last_job_id: str | None = None
     cooldown_until: float = 0.0
     unhelpful: int = 0
@@ -358,6 +360,12 @@ class MonitorState:
     harmful: bool = False
     severity: int = 0
     detail: str = ""
+
+    @property
+    def size(self) -> float:
+        """Ratio of the short window, at least 1: the others grow with the time that a drift lasts, too."""
+        short = [arm.ratio for arm in self.arms if arm.name == "short"]
+        return max([1.0, *(short or [arm.ratio for arm in self.arms])])
 
     def to_json(self) -> str:
         """JSON object with the attributes' names."""

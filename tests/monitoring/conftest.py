@@ -17,7 +17,7 @@ from monitoring.station import Station, open_station
 from tests.fixtures.references import LABELS, traffic, version_with_references
 from trimtab.adapter import create_keys, load_private_key
 from trimtab.drift import DriftReport, MonitorState
-from trimtab.features import Floats
+from trimtab.features import Floats, References
 from trimtab.jobs import AdaptationJob
 from trimtab.ledger import Ledger, feedback, jobs, models, reports, samples, versions
 from trimtab.ledger.feedback import FeedbackItem
@@ -50,7 +50,7 @@ class Place:
     nudged: list[str] = field(default_factory=list)
     n_sent: int = 0
 
-    def add_version(self, n: int, rows: dict[str, Floats], job_id: str | None = None) -> str:
+    def add_version(self, n: int, rows: dict[str, Floats] | References, job_id: str | None = None) -> str:
         """Store and promote a version that knows these domains; returns its digest."""
         key = load_private_key(self.settings.private_key_path)
         digest = self.store.put(version_with_references(key, rows, version=n))
@@ -61,19 +61,21 @@ class Place:
             versions.promote(tx, MODEL, n, actor="test", reason="test")
         return digest
 
-    def block(self, rows: Floats, version: int = 1, domain: str | None = None) -> SampleBlock:
+    def block(self, rows: Floats, version: int = 1, client: str = "anonymous") -> SampleBlock:
         """The next samples of this replica, as a block."""
-        made = [self._sample(row, version, domain) for row in rows]
+        made = [self._sample(row, version, client) for row in rows]
         return SampleBlock(f"block-{self.n_sent}", "replica-1", tuple(made))
 
-    def send(self, rows: Floats, version: int = 1) -> str:
+    def send(self, rows: Floats, version: int = 1, client: str = "anonymous") -> str:
         """Publish a block; returns its stream id."""
-        return self.stream.publish(self.block(rows, version))
+        return self.stream.publish(self.block(rows, version, client))
 
-    def label(self, first: int, last: int) -> None:
-        """True labels for the samples numbered first to last (from 1)."""
+    def label(self, first: int, last: int, *, right: bool | None = None) -> None:
+        """True labels for the samples numbered first to last (from 1); all are predicted "pos"."""
         items = [
-            FeedbackItem(prediction_id=f"p{n}", label=LABELS[n % 2], annotator="user")
+            FeedbackItem(
+                prediction_id=f"p{n}", label=LABELS[n % 2 if right is None else right], annotator="user"
+            )
             for n in range(first, last + 1)
         ]
         with self.ledger.begin() as tx:
@@ -97,7 +99,7 @@ class Place:
         with self.ledger.read() as tx:
             return samples.events_seen(tx, MODEL)
 
-    def _sample(self, row: np.ndarray, version: int, domain: str | None) -> Sample:
+    def _sample(self, row: np.ndarray, version: int, client: str) -> Sample:
         self.n_sent += 1
         return Sample(
             prediction_id=f"p{self.n_sent}",
@@ -107,9 +109,9 @@ class Place:
             text=f"text number {self.n_sent}",
             label="pos",
             score=0.75,
-            domain=domain,
+            domain=None,
             group=None,
-            client="anonymous",
+            client=client,
             observed_at=2e9 + self.n_sent,
             features=tuple(float(x) for x in row),
         )

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from monitoring import baselines as module
-from monitoring.baselines import MIN_ROWS, Baselines, calibration_key, usable_rows
-from monitoring.calibration import MAX_ROWS
-from tests.fixtures.references import N_FEATURES, traffic, version_with_references
+from monitoring.baselines import MIN_ROWS, Baselines, calibration_key, load_references
+from monitoring.detector import Windows
+from monitoring.mixture import know_domains
+from tests.fixtures.references import N_FEATURES, labelled, traffic, version_with_references
 from trimtab.adapter import create_keys, digest_of, load_private_key, load_public_key
 from trimtab.errors import AdapterRefused, DigestMismatch, VersionNotFound
-from trimtab.features import Floats
+from trimtab.features import Floats, References
 from trimtab.store import AdapterStore
 
-WINDOW, CHECKS = 60, 200.0
+WINDOWS, CHECKS = Windows(block=10, short=60, long=120), 200.0
 
 
 class Shelf:
@@ -30,12 +31,12 @@ class Shelf:
         self.store = AdapterStore((home / "store").as_uri())
         self.opened: list[Baselines] = []
 
-    def put(self, rows: dict[str, Floats]) -> str:
+    def put(self, rows: dict[str, Floats] | References) -> str:
         return self.store.put(version_with_references(load_private_key(self.home / "private.pem"), rows))
 
     def open(self) -> Baselines:
         key = load_public_key(self.home / "public.pem")
-        self.opened.append(Baselines(self.store, key, self.home / "cache", window=WINDOW, checks=CHECKS))
+        self.opened.append(Baselines(self.store, key, self.home / "cache", windows=WINDOWS, checks=CHECKS))
         return self.opened[-1]
 
     def cached(self) -> list[Path]:
@@ -59,7 +60,7 @@ def test_is_safe_at_first_and_calibrated_soon(shelf: Shelf) -> None:
     assert baseline.calibrated
     assert baseline.known.names == ("a", "b")
     assert len(baseline.features) == N_FEATURES
-    assert baseline.thresholds[1].energy > baseline.thresholds[0].energy  # fewer rows, more noise
+    assert baseline.thresholds[1].short.value > baseline.thresholds[0].short.value  # fewer rows, more noise
 
 
 def test_a_calibration_is_made_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,8 +70,9 @@ def test_a_calibration_is_made_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatc
     first.wait_until_calibrated(60.0)
     monkeypatch.delattr(module, "calibrate")  # a second calibration would now fail
     second = shelf.open()
-    second.of(1, digest)
-    second.wait_until_calibrated(60.0)
+    assert second.of(
+        1, digest
+    ).calibrated  # at once: a restart looks with the thresholds it looked with before
     assert second.of(1, digest).thresholds == first.of(1, digest).thresholds
     assert len(shelf.cached()) == 1
 
@@ -78,7 +80,8 @@ def test_a_calibration_is_made_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatc
 def test_a_broken_cache_file_is_replaced(shelf: Shelf) -> None:
     digest = shelf.put({"a": traffic(80, 0.0, 1)})
     (shelf.home / "cache").mkdir()
-    key = calibration_key(traffic(80, 0.0, 1), WINDOW, CHECKS)
+    rows = traffic(80, 0.0, 1)
+    key = calibration_key(rows, know_domains({"a": rows}).edges, WINDOWS, CHECKS, ordered=False)
     (shelf.home / "cache" / f"calibration-{key}.json").write_text("{")
     opened = shelf.open()
     opened.of(1, digest)
@@ -115,18 +118,36 @@ def test_too_small_references_are_left_out_or_refused(shelf: Shelf) -> None:
         opened.of(1, tiny)
 
 
-def test_large_references_are_thinned() -> None:
-    rows = np.zeros((MAX_ROWS + 1, 1), np.float32)
-    assert len(usable_rows({"a": rows})["a"]) == MAX_ROWS
+def test_labels_and_order_come_with_the_rows(shelf: Shelf) -> None:
+    references = labelled({"a": traffic(80, 0.0, 1)}, ordered=frozenset("a"), anchors=("a",))
+    digest = shelf.put(references)
+    baseline = shelf.open().of(1, digest)
+    assert baseline.ordered
+    assert baseline.references.keys == references.keys
+    assert np.array_equal(baseline.references.truth["a"], references.truth["a"])
+    key = load_public_key(shelf.home / "public.pem")
+    assert load_references(shelf.store, key, digest).anchors == ("a",)
+
+
+def test_a_dependent_reference_is_calibrated_by_stretches_if_it_has_an_order(shelf: Shelf) -> None:
+    sessions = np.repeat(traffic(60, 0.0, 1), 10, axis=0) + 0.1 * traffic(600, 0.0, 2)
+    for ordered, longer in ((frozenset[str](), False), (frozenset("a"), True)):
+        digest = shelf.put(labelled({"a": sessions}, ordered=ordered))
+        opened = shelf.open()
+        opened.of(1, digest)
+        opened.wait_until_calibrated(60.0)
+        assert (opened.of(1, digest).thresholds[0].block_length > 1) is longer
 
 
 def test_the_cache_key_depends_on_everything_that_thresholds_depend_on() -> None:
-    rows = traffic(60, 0.0, 1)
+    rows, edges = traffic(60, 0.0, 1), know_domains({"a": traffic(60, 0.0, 1)}).edges
     keys = {
-        calibration_key(rows, 60, 200.0),
-        calibration_key(rows, 61, 200.0),
-        calibration_key(rows, 60, 201.0),
-        calibration_key(rows[:-1], 60, 200.0),
-        calibration_key(rows.reshape(-1, N_FEATURES // 2), 60, 200.0),
+        calibration_key(rows, edges, WINDOWS, 200.0, ordered=False),
+        calibration_key(rows, edges, WINDOWS, 200.0, ordered=True),
+        calibration_key(rows, edges, Windows(block=10, short=70, long=140), 200.0, ordered=False),
+        calibration_key(rows, edges, WINDOWS, 201.0, ordered=False),
+        calibration_key(rows, edges + 1, WINDOWS, 200.0, ordered=False),
+        calibration_key(rows[:-1], edges, WINDOWS, 200.0, ordered=False),
+        calibration_key(rows.reshape(-1, N_FEATURES // 2), edges, WINDOWS, 200.0, ordered=False),
     }
-    assert len(keys) == 5
+    assert len(keys) == 7

@@ -1,19 +1,15 @@
-"""Nudges, expiry and gauges on their own; the rest of the chores is tested through the monitor."""
+"""Nudges and expiry on their own; the rest of the chores is tested through the monitor."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from prometheus_client import REGISTRY
-
 from monitoring.chores import Expiry, Nudger
-from monitoring.gauges import show_accuracy, show_missing, show_report, show_state
 from tests.fixtures.references import traffic
 from tests.monitoring.conftest import Place
-from tests.monitoring.test_policy import ALARMED, job, report
-from trimtab.drift import ArmStatistic, DriftState, FeatureDrift
+from tests.monitoring.test_policy import job, report
 from trimtab.jobs import JobStatus
-from trimtab.ledger import samples
+from trimtab.ledger import reports, samples
 
 QUEUED = replace(job(JobStatus.QUEUED), lease_token=0)
 
@@ -55,35 +51,10 @@ def test_old_samples_expire_in_batches_and_once_a_while(place: Place) -> None:
         assert len(samples.window_rows(tx, "sentiment", 0, 100)) == 10
 
 
-def value(name: str, **labels: str) -> float | None:
-    return REGISTRY.get_sample_value(f"trimtab_{name}", labels)
-
-
-def test_the_state_is_one_hot() -> None:
-    show_state(ALARMED)
-    assert value("drift_state", model="m", state="drifting") == 1.0
-    assert sum(value("drift_state", model="m", state=state) or 0.0 for state in DriftState) == 1.0
-
-
-def test_series_of_another_nearest_domain_end() -> None:
-    arms = (ArmStatistic(name="energy", statistic=2.0, threshold=1.0),)
-    seen = report(2.0, arms=arms, features=(FeatureDrift(name="pca_00", ks=0.4),))
-    show_report(seen, raised=True)
-    before = value("drift_alarms_total", model="m")
-    show_report(replace(seen, nearest="mixture"), raised=False)
-    assert value("drift_statistic", model="m", domain="movie", arm="energy") is None
-    assert value("drift_statistic", model="m", domain="mixture", arm="energy") == 2.0
-    assert value("drift_threshold", model="m", domain="mixture", arm="energy") == 1.0
-    assert value("drift_feature_ks", model="m", rank="1") == 0.4
-    assert value("drift_alarms_total", model="m") == before
-
-
-def test_missing_labels_and_accuracy_are_shown_while_they_are_true() -> None:
-    show_missing({"m": {"gate": 3}})
-    assert value("labels_missing", model="m", part="gate") == 3.0
-    show_missing({})
-    assert value("labels_missing", model="m", part="gate") is None
-    show_accuracy("m", 1, 0.75, 40)
-    assert value("drift_labelled_accuracy", model="m", version="1") == 0.75
-    show_accuracy("m", 2, float("nan"), 0)
-    assert value("drift_labelled_accuracy", model="m", version="1") is None
+def test_old_reports_expire_with_the_samples_but_those_that_opened_a_job(place: Place) -> None:
+    with place.ledger.begin() as tx:
+        reports.save_report(tx, report(0.5, id="quiet", model="sentiment", created_at=1.0))
+        reports.save_report(tx, report(2.0, id="opened", model="sentiment", created_at=1.0, job_id="j1"))
+        reports.save_report(tx, report(0.5, id="new", model="sentiment", created_at=4e9))
+    assert Expiry(place.ledger, retention_s=60.0).expire() == 0
+    assert [each.id for each in place.reports()] == ["new", "opened"]

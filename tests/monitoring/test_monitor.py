@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+from sqlalchemy import update
 
 from monitoring.monitor import run_monitor, tick
 from monitoring.station import LEASE, Station, open_station
@@ -18,7 +19,9 @@ from tests.fixtures.references import traffic
 from tests.monitoring.conftest import DRIFT, MODEL, Place, calibrated, feed, open_place, settings_in
 from trimtab.errors import QueueUnavailable, SettingsError
 from trimtab.jobs import JobStatus
-from trimtab.ledger import jobs, locks
+from trimtab.ledger import jobs, locks, reports
+from trimtab.ledger.schema import monitor_state
+from trimtab.metrics import MONITOR_ERRORS
 from trimtab.settings import DriftSettings, MonitorSettings, PolicySettings
 
 
@@ -128,14 +131,31 @@ def test_runs_until_it_is_stopped_and_says_when_it_is_ready(place: Place) -> Non
 
 def test_a_model_that_cannot_be_checked_does_not_stop_the_others(place: Place, station: Station) -> None:
     feed(place, station, 90, 0.0)
-    place.send(traffic(20, 0.0, seed=5)[:, :3])
+    state = place.state()
+    with place.ledger.begin() as tx:
+        tx.execute(update(monitor_state).values(body="no state at all"))
+    errors = MONITOR_ERRORS.labels("model")._value.get()
     assert tick(station)
-    assert place.n_samples() == 110
+    assert MONITOR_ERRORS.labels("model")._value.get() == errors + 1
     with place.ledger.begin() as tx:
         job = jobs.open_job(tx, MODEL, cause={}, domain="", window_from_seq=1)
         jobs.claim(tx, job.id, "worker", -1.0)
     assert tick(station)
     assert place.nudged == [job.id]
+    with place.ledger.begin() as tx:
+        reports.save_state(tx, state)
+    feed(place, station, 10, 0.0)
+    assert place.reports()[0].last_seq == 100
+
+
+def test_rows_of_another_width_are_left_out(place: Place, station: Station) -> None:
+    feed(place, station, 90, 0.0)
+    place.send(traffic(20, 0.0, seed=5)[:, :3])
+    assert tick(station)
+    assert (place.n_samples(), place.reports()) == (110, [])
+    feed(place, station, 10, 0.0)
+    (report,) = place.reports()
+    assert (report.n_window, report.first_seq, report.last_seq) == (100, 1, 120)
 
 
 def test_a_wrong_budget_stops_the_start(place: Place) -> None:

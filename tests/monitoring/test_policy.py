@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from monitoring.policy import Change, Decision, Rules, after_change, after_job, decide, enter, settle, why_not
-from trimtab.drift import ArmStatistic, DriftReport, DriftState, MonitorState
+from trimtab.drift import ArmStatistic, DriftKind, DriftReport, DriftState, MonitorState
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.settings import DriftSettings, PolicySettings
 
@@ -137,8 +137,53 @@ def test_observing_only_alarms_and_opens_nothing() -> None:
     assert (decision.raised, decision.job_from_seq) == (True, None)
 
 
-def test_harmful_acts_like_any_for_now() -> None:
-    assert decided(SUSPECT, report(1.5), rules=replace(RULES, act_on="harmful")).job_from_seq is not None
+@pytest.mark.parametrize("harmful", [False, True])
+def test_only_harm_is_acted_on_if_so_asked(harmful: bool) -> None:
+    rules = replace(RULES, act_on="harmful")
+    decision = decided(SUSPECT, report(1.5, harmful=harmful), rules=rules)
+    assert (decision.raised, decision.job_from_seq is not None) == (True, harmful)
+    assert decision.state.state is (DriftState.ADAPTING if harmful else DriftState.DRIFTING)
+
+
+def test_one_clients_traffic_pages_and_trains_nothing() -> None:
+    seen = report(1.5, kind=DriftKind.SOURCE, harmful=True, severity=3)
+    decision = decided(SUSPECT, seen)
+    assert (decision.raised, decision.job_from_seq) == (True, None)
+    assert (decision.state.state, decision.state.severity) == (DriftState.DRIFTING, 3)
+    assert "paged" in decision.reason
+
+
+def test_an_accepted_drift_that_proves_harmful_is_acted_on() -> None:
+    accepted = replace(ALARMED, acknowledged_ratio=1.5)
+    assert decided(accepted, report(1.5)).state.state is DriftState.ACKNOWLEDGED
+    assert decided(accepted, report(1.5, harmful=True)).job_from_seq is not None
+    knowingly = replace(accepted, acknowledged_harm=True)
+    assert decided(knowingly, report(1.5, harmful=True)).job_from_seq is None
+
+
+def test_an_accepted_drift_may_last() -> None:
+    """The e-detector and the long window go on growing; only the short window tells a larger drift."""
+    arms = (
+        ArmStatistic(name="e_detector", statistic=15.0, threshold=5.0),
+        ArmStatistic(name="short", statistic=0.2, threshold=0.1),
+        ArmStatistic(name="long", statistic=0.2, threshold=0.02),
+    )
+    accepted = replace(ALARMED, acknowledged_ratio=1.9)
+    assert decided(accepted, report(9.0, arms=arms)).state.state is DriftState.ACKNOWLEDGED
+
+
+def test_between_alarm_and_resolution_the_kind_is_remembered() -> None:
+    """Else a source whose traffic thins out would train after all."""
+    paged = decided(SUSPECT, report(1.5, kind=DriftKind.SOURCE, harmful=True, severity=3)).state
+    decision = decided(paged, report(0.9))
+    assert decision.job_from_seq is None
+    assert (decision.state.kind, decision.state.harmful, decision.state.severity) == (
+        DriftKind.SOURCE,
+        True,
+        3,
+    )
+    resolved = decided(decision.state, report(0.5)).state
+    assert (resolved.kind, resolved.harmful, resolved.severity) == (None, False, 0)
 
 
 def test_an_alarm_resolves_below_seven_tenths_and_not_before() -> None:
@@ -156,9 +201,9 @@ def test_since_moves_only_when_the_state_changes() -> None:
 
 
 def test_the_last_statistics_are_remembered() -> None:
-    seen = report(1.5, severity=2, kind="covariate")
+    seen = report(1.5, severity=2, kind=DriftKind.VOCABULARY)
     state = decided(QUIET, seen).state
-    assert (state.arms, state.severity, state.kind) == (seen.arms, 2, "covariate")
+    assert (state.arms, state.severity, state.kind) == (seen.arms, 2, DriftKind.VOCABULARY)
 
 
 def test_nothing_stands_against_a_first_job() -> None:
@@ -213,6 +258,7 @@ def test_another_champion_means_a_new_window_and_no_alarm() -> None:
     assert state.state is DriftState.COLLECTING
     assert (state.version, state.watching_version, state.after_seq, state.checked_seq) == (2, 2, 777, 777)
     assert not state.in_alarm
+    assert (state.consumed_seq, state.log_m, state.checks) == (777, (), 0)
     assert (state.consecutive, state.change_from_seq, state.arms) == (0, None, ())
     assert (state.events_seen, state.alarms_total) == (900, 1)
 

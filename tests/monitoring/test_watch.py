@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import redis
+
+from monitoring.look import look
 from monitoring.monitor import tick
 from monitoring.station import Station, open_station
-from tests.fixtures.references import traffic
-from tests.monitoring.conftest import BLOCK, DRIFT, MODEL, WINDOW, Place, calibrated, feed
-from trimtab.drift import DriftState
+from tests.fixtures.references import labelled, traffic
+from tests.monitoring.conftest import (
+    BLOCK,
+    DRIFT,
+    MODEL,
+    WINDOW,
+    Place,
+    calibrated,
+    feed,
+    open_place,
+    settings_in,
+)
+from trimtab.drift import DriftKind, DriftState
 from trimtab.jobs import JobStatus
-from trimtab.ledger import examples, jobs, versions
+from trimtab.ledger import examples, jobs, reports, versions
 from trimtab.ledger.examples import Example
+from trimtab.ledger.windows import rows_after
+from trimtab.settings import DriftSettings
 
 
 def test_in_domain_traffic_is_ok_and_every_check_is_reported(place: Place, station: Station) -> None:
@@ -183,3 +201,98 @@ def test_thresholds_are_safe_until_they_are_calibrated(place: Place) -> None:
         station.baselines.wait_until_calibrated(60.0)
         feed(place, station, 20, DRIFT)
         assert place.reports()[0].calibrated
+
+
+def test_one_clients_flood_pages_and_trains_nothing(
+    tmp_path: Path, redis_client: redis.Redis, valkey: Any
+) -> None:
+    drift = DriftSettings(window=200, long_window=200, check_every=20, check_every_s=1e-6)
+    place = open_place(settings_in(tmp_path, valkey.url, drift=drift))
+    place.add_version(1, {"movie": traffic(600, 0.0, seed=1)})
+    with open_station(place.settings, place.nudged.append) as station:
+        calibrated(station, place)
+        feed(place, station, 200, 0.0)
+        while not place.state().in_alarm:
+            place.send(traffic(14, 0.0, seed=place.n_sent), client=f"user {place.n_sent % 3}")
+            place.send(traffic(6, 3.0, seed=place.n_sent), client="bot")
+            assert tick(station)
+            assert place.n_sent < 1000
+    state = place.state()
+    assert (state.kind, state.severity, state.state) == (DriftKind.SOURCE, 3, DriftState.DRIFTING)
+    assert place.jobs() == []
+    assert "'bot'" in place.reports()[0].explanation
+    place.ledger.close()
+
+
+def test_labels_alone_find_a_change_of_the_concept(place: Place, station: Station) -> None:
+    place.add_version(2, labelled({"movie": traffic(600, 0.0, seed=1)}))
+    tick(station)
+    calibrated(station, place)
+    feed(place, station, 300, 0.0, version=2)
+    place.label(1, 300, right=True)
+    feed(place, station, 300, 0.0, version=2)
+    assert place.state().state is DriftState.OK
+    place.label(301, 600, right=False)
+    feed(place, station, 20, 0.0, version=2)
+    state = place.state()
+    assert (state.kind, state.harmful, state.state) == (DriftKind.CONCEPT, True, DriftState.ADAPTING)
+    (job,) = place.jobs()
+    assert job.cause["drift"] == "concept"
+    assert 295 <= job.window_from_seq <= 305
+    labelled_now = place.reports()[0].labelled
+    assert labelled_now is not None
+    assert labelled_now.alarm
+
+
+def test_an_operator_acknowledges_and_the_drift_is_quiet_until_it_grows(
+    place: Place, station: Station
+) -> None:
+    observing = replace(station, rules=replace(station.rules, act_on="none"))
+    feed(place, observing, WINDOW, 0.0)
+    feed(place, observing, WINDOW, 0.8)
+    assert place.state().state is DriftState.DRIFTING
+    with place.ledger.begin() as tx:
+        reports.acknowledge(tx, MODEL, "ada")
+    feed(place, station, WINDOW, 0.8)
+    assert (place.state().state, place.jobs()) == (DriftState.ACKNOWLEDGED, [])
+    feed(place, station, WINDOW, 3.0)
+    assert len(place.jobs()) == 1
+
+
+def test_what_an_operator_did_during_a_look_is_not_undone(place: Place, station: Station) -> None:
+    """The look is dropped, the samples are taken again, and the same reports come out."""
+    feed(place, station, WINDOW, 0.0)
+    place.send(traffic(10, 0.0, seed=7))
+    station.intake.take_in()
+    baseline = station.baselines.of(1, _digest(place))
+    before = place.state()
+    with place.ledger.begin() as tx:
+        following = station.detectors.of(tx, before, baseline)
+        rows = rows_after(tx, MODEL, 1, following.at_seq, 10, baseline.known.n_features)
+        following.take(rows)
+        reports.save_state(tx, replace(before, detail="an operator was here"))
+    look(station, before, replace(before, consumed_seq=following.at_seq), following, baseline)
+    assert place.state().detail == "an operator was here"
+    assert len(place.reports()) == 1
+    tick(station)
+    assert [report.last_seq for report in place.reports()] == [110, 100]
+
+
+def test_dependent_traffic_against_a_reference_without_order_is_warned_of(
+    place: Place, station: Station
+) -> None:
+    for n in range(2 * WINDOW // BLOCK):
+        sessions = np.repeat(traffic(BLOCK // 2, 0.0, seed=900 + n), 2, axis=0)
+        place.send(sessions + 0.05 * traffic(BLOCK, 0.0, seed=n))
+        tick(station)
+    quiet = [report for report in place.reports() if not report.alarm]
+    assert min(report.dependence for report in quiet) > 0.2
+    warned = [quiet[0].id == place.reports()[0].id and "timestamps" in place.state().detail]
+    assert warned == [True]
+
+
+def _digest(place: Place) -> str:
+    with place.ledger.read() as tx:
+        digest = versions.get_version(tx, MODEL, 1).digest
+    assert digest is not None
+    return digest

@@ -66,7 +66,7 @@ def load_state(tx: Connection, model: str, *, lock: bool = False) -> MonitorStat
 
 
 def acknowledge(tx: Connection, model: str, actor: str) -> MonitorState:
-    """An operator accepts the present drift: no job until the statistic grows further (`policy.why_not`).
+    """An operator accepts the present drift: no job until it grows or proves harmful (`policy.why_not`).
 
     Nothing is absorbed: the references stay as they are, and reports go on.
 
@@ -76,17 +76,16 @@ def acknowledge(tx: Connection, model: str, actor: str) -> MonitorState:
     state = load_state(tx, model, lock=True)
     if state is None or not state.in_alarm:
         raise NothingToAcknowledge
-    ratio = max((arm.ratio for arm in state.arms), default=0.0)
-    moment = now(tx)
     accepted = replace(
         state,
-        acknowledged_ratio=ratio,
+        acknowledged_ratio=state.size,
+        acknowledged_harm=state.harmful,
         state=DriftState.ACKNOWLEDGED,
-        since=moment,
-        detail=f"Accepted by {actor} at {ratio:.2f} times the threshold.",
+        since=now(tx),
+        detail=f"Accepted by {actor} at {state.size:.2f} times the threshold.",
     )
     save_state(tx, accepted)
-    record_event(tx, "drift_acknowledged", model, {"ratio": ratio, "kind": state.kind}, actor)
+    record_event(tx, "drift_acknowledged", model, {"ratio": state.size, "kind": state.kind}, actor)
     return accepted
 
 
