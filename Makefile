@@ -11,10 +11,10 @@ TORCH_INDEX ?=
 # A constraints file given by the environment also holds for the isolated build of this package.
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: help setup demo test up bench lint type fmt clean
+.PHONY: help setup demo test up bench bench-drift lint type fmt clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## create .venv with every version pinned (once)
 
@@ -38,6 +38,9 @@ up: $(STAMP)  ## one machine, everything: Valkey, API, worker, monitor
 
 bench: $(STAMP)  ## benchmarks with their report
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-drift: $(STAMP)  ## the drift monitor beside its peers, half an hour; ARGS=--quick tries it
+	$(BIN)/python -m benchmarks.drift $(ARGS)
 
 lint: $(STAMP)  ## ruff and the import arrows
 	$(BIN)/ruff check .

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 N_FEATURES = 40
-WINDOW = 500
 N_REFERENCE = 2000
 TEXT = "The plot holds until the last minute, and the actors seem to enjoy themselves."
 
@@ -48,16 +47,22 @@ def measure(name: str, act: Callable[[], object], repetitions: int) -> Timing:
 def drift_check() -> Iterator[Timing]:
     """One check of the monitor against three known domains, and the calibration of one of them."""
     from monitoring.calibration import calibrate
-    from monitoring.mixture import distances, know_domains
+    from monitoring.detector import Detector, Windows
+    from monitoring.mixture import know_domains
 
     random = np.random.default_rng(0)
     rows = {
         name: random.normal(size=(N_REFERENCE, N_FEATURES)).astype(np.float32) for name in ("a", "b", "c")
     }
-    window = random.normal(size=(WINDOW, N_FEATURES)).astype(np.float32)
-    known = know_domains(rows)
-    yield measure(f"drift check, {WINDOW} x {N_FEATURES}, 3 domains", lambda: distances(known, window), 20)
-    yield measure(f"calibration, {N_REFERENCE} x {N_FEATURES}", lambda: calibrate(rows["a"], WINDOW, 8640), 1)
+    windows, known = Windows(), know_domains(rows)
+    detector = Detector(known, windows)
+    detector.take(random.normal(size=(windows.long, N_FEATURES)).astype(np.float32))
+    yield measure(f"drift check, {N_FEATURES} features, 3 domains", detector.read, 20)
+
+    def thresholds() -> object:
+        return calibrate(rows["a"], known.edges, windows, 8640, ordered=False)
+
+    yield measure(f"calibration, {N_REFERENCE} x {N_FEATURES}", thresholds, 1)
 
 
 def gate_test() -> Iterator[Timing]:

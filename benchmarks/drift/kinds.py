@@ -7,7 +7,7 @@ only the ledger around them is left out. Two looks in a row must be worth acting
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from benchmarks.drift.trace import N_ARMS_PROMISED, WINDOWS, thresholds_for
 from benchmarks.drift.workers import Record, run_all
 from monitoring.check import Baseline, judge_reading
 from monitoring.detector import Detector
-from monitoring.evidence import Meaning, estimated_harm, labels_so_far, meaning_of, worth_acting_on
+from monitoring.evidence import estimated_harm, labels_so_far, meaning_of, worth_acting_on
 from monitoring.mixture import know_domains
 from trimtab.drift import DriftKind
 from trimtab.features import Floats, Integers, References
@@ -55,6 +55,16 @@ class Traffic:
     labelled: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Said:
+    """Events after the change at which a job would be opened, the kind named then, and the one named when the short
+    window holds only events from after the change; None: none."""
+
+    at: int | None
+    at_job: DriftKind | None
+    settled: DriftKind | None
+
+
 Make = Callable[[World, Integers, np.random.Generator], Traffic]
 
 
@@ -70,10 +80,10 @@ class Case:
     def drop(self, world: World) -> float:
         """Points of accuracy that it truly costs."""
         if self.kind is DriftKind.CONCEPT:
-            fresh = world.corpus.fresh(SOURCE)
-            right = world.corpus.predicted(world.corpus.states["last"][fresh]) == world.corpus.truth[fresh]
-            return 100 * FLIPPED * float(2 * right.mean() - 1)
-        return accuracy_drop(change_named(self.change), world)[0] if self.change else float("nan")
+            return 100 * FLIPPED * (2 * _accuracy(world, SOURCE) - 1)
+        if self.kind is DriftKind.VOCABULARY:
+            return 100 * (_accuracy(world, SOURCE) - _accuracy(world, DERIVED))
+        return accuracy_drop(change_named(self.change), world)[0]
 
     def expected(self, world: World) -> DriftKind:
         """What the monitor should say."""
@@ -145,36 +155,36 @@ def one_run(cached: Path, number: int) -> Record:
     records = []
     for case in CASES:
         after = case.make(world, pool, random)
-        at, meaning = first_job(baseline, joined(_recorded(world, warm, random), after), len(warm))
-        said = meaning.judgement.kind if meaning is not None and meaning.judgement is not None else None
+        said = follow_up(baseline, joined(_recorded(world, warm, random), after), len(warm))
         records.append(
             {
                 "drift": case.name,
                 "expected": _expected(cached, case),
                 "drop": _drop(cached, case),
-                "said": said,
-                "at": at,
+                **asdict(said),
             }
         )
     return {"records": records}
 
 
-def first_job(baseline: Baseline, traffic: Traffic, start: int) -> tuple[int | None, Meaning | None]:
-    """Events behind `start` after which a job would be opened, and what is said then; None: never."""
-    detector, in_a_row = Detector(baseline.known, WINDOWS), 0
+def follow_up(baseline: Baseline, traffic: Traffic, start: int) -> Said:
+    """What is said of a change behind the first `start` events."""
+    detector, in_a_row, at, first = Detector(baseline.known, WINDOWS), 0, None, None
     for end in range(WINDOWS.block, len(traffic.rows) + 1, WINDOWS.block):
         detector.take(traffic.rows[end - WINDOWS.block : end])
         if end <= start:
             continue
-        meaning = look(baseline, detector, traffic, start, end)
-        in_a_row = in_a_row + 1 if meaning is not None else 0
-        if in_a_row == SETTINGS.confirm_checks:
-            return end - start, meaning
-    return None, None
+        kind = look(baseline, detector, traffic, start, end)
+        in_a_row = in_a_row + 1 if kind is not None else 0
+        if at is None and in_a_row == SETTINGS.confirm_checks:
+            at, first = end - start, kind
+        if at is not None and end - start >= WINDOWS.short:
+            return Said(at, first, kind)
+    return Said(at, first, None)
 
 
-def look(baseline: Baseline, detector: Detector, traffic: Traffic, start: int, end: int) -> Meaning | None:
-    """What is said after `end` events, if it is an alarm that is worth acting on."""
+def look(baseline: Baseline, detector: Detector, traffic: Traffic, start: int, end: int) -> DriftKind | None:
+    """The kind that is said after `end` events, if it is an alarm that is worth acting on."""
     labelled = start + np.flatnonzero(traffic.labelled[start:end])
     outcomes = [Outcome(seq=int(i), right=bool(traffic.right[i])) for i in labelled]
     tolerance, run_length = SETTINGS.max_accuracy_drop, N_ARMS_PROMISED * MONTHLY
@@ -185,7 +195,9 @@ def look(baseline: Baseline, detector: Detector, traffic: Traffic, start: int, e
     harm = estimated_harm(baseline, finding, detector.rows[-finding.n_window :])
     window = window_of(baseline, traffic, end - finding.n_window, end)
     meaning = meaning_of(baseline, finding, harm, risk, window, SETTINGS)
-    return meaning if worth_acting_on(finding, meaning, SETTINGS.min_effect) else None
+    if meaning.judgement is None or not worth_acting_on(finding, meaning, SETTINGS.min_effect):
+        return None
+    return meaning.judgement.kind
 
 
 def baseline_of(world: World, index: Integers, seed: int) -> Baseline:
@@ -237,6 +249,13 @@ def window_of(baseline: Baseline, traffic: Traffic, start: int, stop: int) -> Pr
 
 def _recorded(world: World, index: Integers, random: np.random.Generator) -> Traffic:
     return traffic_of(world, index, world.rows["last"][index], world.corpus.states["last"][index], random)
+
+
+def _accuracy(world: World, domain: str) -> float:
+    fresh = world.corpus.fresh(domain)
+    return float(
+        (world.corpus.predicted(world.corpus.states["last"][fresh]) == world.corpus.truth[fresh]).mean()
+    )
 
 
 @cache

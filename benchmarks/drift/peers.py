@@ -78,7 +78,8 @@ def running(name: str, cached: Path) -> Iterator[Peer | None]:
         yield None
         return
     with tempfile.TemporaryDirectory() as directory:
-        yield from _served([str(python), str(SIDE), name, directory], Path(directory))
+        # -P: the folder of the script holds modules of ours that are called like theirs
+        yield from _served([str(python), "-P", str(SIDE), name, directory], Path(directory))
 
 
 def _served(argv: list[str], directory: Path) -> Iterator[Peer]:

@@ -141,7 +141,10 @@ def _kinds(results: Results) -> list[str]:
     records = results.records("kind")
     if not records:
         return []
-    words = "At the moment that a job would be opened, at production's budget (1 per 30 days):\n"
+    words = (
+        "At the moment that a job would be opened, at production's budget (1 per 30 days), when part of the window may "
+        "still be from before the change; and when the short window holds only what came after it.\n"
+    )
     return ["## Kind of drift\n", words, tables.kind_table(records)]
 
 

@@ -99,7 +99,7 @@ def test_uncorrected_p_cries_wolf_and_the_calibrated_distance_does_not() -> None
         found = measure(REFERENCE, window, 500, 50)
         alarms["p"] += int(any_p(found)[0])
         alarms["calibrated"] += int(found.ks.max() > critical)
-    low, high = binom.ppf([0.001, 0.999], 60, 1 - 0.95**6)
+    low, high = (float(binom.ppf(level, 60, 1 - 0.95**6)) for level in (0.001, 0.999))
     assert low <= alarms["p"] <= high * 1.5  # one reference for all windows: its own error widens the band
     assert alarms["calibrated"] <= binom.ppf(0.999, 60, 1 / 100)
 
