@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.adapting import Nudge
 from service.auth import Keyring, check_exposure
-from service.batching import Batcher, use_threads
+from service.batching import Batcher
 from service.deps import Serving
 from service.edge import BodyLimit, Edge, Guard, Screen
 from service.engine import Engine
@@ -43,6 +43,7 @@ from service.routes import (
 from service.routing import Routing
 from service.sampling import Sampler
 from service.swap import Loader
+from service.threads import available_cores, compute_threads, use_threads
 from trimtab.adapter import load_public_key
 from trimtab.ledger import Ledger
 from trimtab.samples import SampleStream
@@ -122,11 +123,8 @@ def _open(settings: Settings, keyring: Keyring, nudge: Nudge, stack: AsyncExitSt
     client = redis_client(settings.redis_url)
     _on_exit(stack, client.close)
     routing, replica = Routing(), _replica(settings)
-    batcher = Batcher(
-        max_queue_items=settings.server.max_queue_items,
-        max_batch_items=settings.server.max_batch_items,
-        on_start=lambda: use_threads(settings.server.threads),
-    )
+    threads = compute_threads(settings.server.threads, available_cores(), settings.server.workers)
+    batcher = Batcher(settings.server, on_start=partial(use_threads, threads))
     sampler = Sampler(
         SampleStream(client, settings.samples.stream_maxlen),
         replica=replica.name,
@@ -134,14 +132,11 @@ def _open(settings: Settings, keyring: Keyring, nudge: Nudge, stack: AsyncExitSt
         keep_text=settings.samples.retention_s > 0,
         capacity=settings.samples.ring,
     )
-    loader = Loader(
-        AdapterStore(settings.store_url), key, device=settings.device, max_tokens=settings.server.max_tokens
-    )
+    loader = Loader(AdapterStore(settings.store_url), key, device=settings.device, server=settings.server)
     follower = Follower(
         ledger,
         loader,
         routing,
-        batcher,
         keyring,
         replica=replica,
         poll_s=settings.server.poll_s,

@@ -14,29 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from service.auth import Keyring, Principal
-from service.batching import Batcher, use_threads
-from service.routing import CHAMPION, NO_CHAMPION, Route, Routing, RoutingTable
+from service.departures import Departures
+from service.exposition import drop_series
+from service.routing import Route, Routing, RoutingTable
 from service.swap import Failure, Loader, phase
+from service.threads import use_threads
+from service.wanted import Wanted, at_hand, least_important, route_of, wanted_of, why_not, with_incumbent
 from trimtab import metrics
 from trimtab.bundle import ModelBundle
 from trimtab.errors import LedgerUnavailable, TrimtabError
 from trimtab.ledger import Ledger, keys, models, replicas, versions
-from trimtab.ledger.models import ModelRow
-from trimtab.ledger.versions import Version, VersionState
 
 REPORT_S = 5.0
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the ledger wants of one model."""
-
-    model: ModelRow
-    # Alias -> version.
-    aliases: Mapping[str, int]
-    # The aliased versions by number.
-    versions: Mapping[int, Version]
 
 
 @dataclass(frozen=True)
@@ -56,23 +46,21 @@ class Follower:
         ledger: Ledger,
         loader: Loader,
         routing: Routing,
-        batcher: Batcher,
         keyring: Keyring,
         *,
         replica: Replica,
         poll_s: float,
         drain_s: float,
     ) -> None:
-        """poll_s: pause between two looks; drain_s: longest wait for requests on a version that goes."""
+        """poll_s: pause between two looks; drain_s: how long a version that goes may be held before it is a warning."""
         self.wake = threading.Event()
         self._ledger = ledger
         self._loader = loader
         self._routing = routing
-        self._batcher = batcher
         self._keyring = keyring
         self._replica = replica
         self._poll_s = poll_s
-        self._drain_s = drain_s
+        self._departures = Departures(drain_s)
         self._reported_at = float("-inf")
         self._ledger_up = True
         self._migrated = False
@@ -100,8 +88,11 @@ class Follower:
             self._migrated = True
         wanted, principals = self._read()
         self._keyring.replace(principals)
-        changed = [self._converge(each) for each in wanted.values()]
+        # What is loaded goes first: no rollback and no other model waits while something is built.
+        changed = [self._publish(each, at_hand(each, self._route(each))) for each in wanted.values()]
+        changed += [self._build_missing(each) for each in wanted.values()]
         self._complete(wanted)
+        self._departures.look()
         if any(changed) or time.monotonic() - self._reported_at >= REPORT_S:
             self._report()
 
@@ -134,52 +125,56 @@ class Follower:
                 digest.hex(): Principal(key.client or key.name, key.roles)
                 for digest, key in keys.live_keys(tx).items()
             }
-            wanted = {}
-            for model in models.list_models(tx):
-                aliases = versions.get_aliases(tx, model.name)
-                rows = {n: versions.get_version(tx, model.name, n) for n in sorted(set(aliases.values()))}
-                wanted[model.name] = Wanted(model, aliases, rows)
+            served = versions.served_versions(tx)
+            wanted = {row.name: wanted_of(row, served.get(row.name, {})) for row in models.list_models(tx)}
         return wanted, principals
 
-    def _converge(self, wanted: Wanted) -> bool:
-        """Brings one model to what is wanted; whether anything changed."""
-        name = wanted.model.name
-        metrics.GENERATION.labels(name).set(wanted.model.generation)
-        route = self._routing.table.routes.get(name)
-        bundles, refused = self._load(wanted, route)
-        self._quarantine(wanted, loaded=bool(bundles))
-        champion = wanted.aliases.get(CHAMPION)
-        if champion in bundles:
-            return self._activate(_route_of(wanted, bundles, refused), route)
-        if route is not None:
-            return self._put(replace(route, refused=refused))
-        return self._wait(name, _why_not(wanted, refused))
+    def _route(self, wanted: Wanted) -> Route | None:
+        return self._routing.table.routes.get(wanted.model.name)
 
-    def _load(self, wanted: Wanted, route: Route | None) -> tuple[dict[int, ModelBundle], dict[int, str]]:
-        """Every aliased version that can be had, and why the others cannot."""
-        bundles: dict[int, ModelBundle] = {}
-        refused = self._loader.failures(wanted.model.name)
+    def _build_missing(self, wanted: Wanted) -> bool:
+        """Loads what is wanted and not there, the champion first, and serves each as soon as it can; whether it did."""
+        bundles, changed = at_hand(wanted, self._route(wanted)), False
         for n, version in wanted.versions.items():
-            loaded = route.bundles.get(n) if route else None
-            if version.state is VersionState.QUARANTINED:
-                refused[n] = version.reason or "quarantined"
-            elif loaded is not None and loaded.digest == version.digest:
-                bundles[n] = loaded
-            else:
-                outcome = self._loader.load(wanted.model, version)
-                if isinstance(outcome, Failure):
-                    refused[n] = outcome.reason
-                else:
-                    bundles[n] = outcome
-        return bundles, refused
+            if n in bundles or n in wanted.quarantined:
+                continue
+            before, outcome = self._loader.failure(version), self._loader.load(wanted.model, version)
+            crowded = isinstance(outcome, Failure) and outcome.no_room and n == wanted.champion
+            if not isinstance(outcome, Failure):
+                bundles[n] = outcome
+            elif crowded and outcome is not before:
+                self._make_room(wanted, bundles)
+            changed |= self._publish(wanted, bundles)
+            if crowded or self._route(wanted) is None:
+                break  # the others would take its room; without a champion there is nowhere to keep them
+        self._quarantine(wanted)
+        return changed
 
-    def _quarantine(self, wanted: Wanted, *, loaded: bool) -> None:
+    def _make_room(self, wanted: Wanted, bundles: dict[int, ModelBundle]) -> None:
+        """Lets the least important version go for the champion, which is tried again soon."""
+        route = self._route(wanted)
+        spare = least_important(wanted, bundles, route.champion.version) if route else None
+        if spare is not None:
+            del bundles[spare]
+
+    def _publish(self, wanted: Wanted, bundles: Mapping[int, ModelBundle]) -> bool:
+        """Serves these bundles; whether anything changed. Without the wanted champion a model keeps the one it has."""
+        name, before = wanted.model.name, self._route(wanted)
+        metrics.GENERATION.labels(name).set(wanted.model.generation)
+        refused = self._loader.failures(name) | wanted.quarantined
+        if wanted.champion in bundles:
+            return self._activate(route_of(wanted, bundles, refused), before)
+        if before is not None:
+            return self._activate(with_incumbent(wanted, bundles, refused, before), before)
+        return self._wait(name, why_not(wanted, refused))
+
+    def _quarantine(self, wanted: Wanted) -> None:
         """Tells everybody what was refused here; not where nothing of the model loads: then the fault may be ours."""
-        if not loaded:
+        if self._route(wanted) is None:
             return
         for n, version in wanted.versions.items():
             failure = self._loader.failure(version)
-            if failure is not None and failure.final and version.state is not VersionState.QUARANTINED:
+            if failure is not None and failure.final and n not in wanted.quarantined:
                 name, reason = wanted.model.name, failure.reason
                 with self._ledger.begin() as tx:
                     versions.quarantine(tx, name, n, reason=reason, replica=self._replica.name)
@@ -195,36 +190,26 @@ class Follower:
         metrics.OBSERVED_GENERATION.labels(route.model).set(route.generation)
         if before is None or before.champion is not route.champion:
             self._announce(route, before)
-        with phase("drain"):
-            self._drain(route, before)
+        for bundle in before.bundles.values() if before else ():
+            if not any(bundle is kept for kept in route.bundles.values()):
+                self._departures.add(bundle)
         return True
 
     def _announce(self, route: Route, before: Route | None) -> None:
         metrics.SWAPS.labels(route.model, "activated").inc()
         for old in (before.champion,) if before else ():
-            metrics.SERVING_VERSION.remove(route.model, str(old.version), old.digest[:16])
+            drop_series(metrics.SERVING_VERSION, route.model, str(old.version), old.digest[:16])
         champion = route.champion
         metrics.SERVING_VERSION.labels(route.model, str(champion.version), champion.digest[:16]).set(1)
         detail = {"model": route.model, "version": champion.version, "generation": route.generation}
         _log.info("version %d of %s serves", champion.version, route.model, extra=detail)
 
-    def _drain(self, route: Route, before: Route | None) -> None:
-        """Waits until no request is left on bundles that no alias keeps; their memory goes with the last reference."""
-        for bundle in before.bundles.values() if before else ():
-            kept = any(bundle is other for other in route.bundles.values())
-            if not kept and not self._batcher.wait_unused(bundle, self._drain_s):
-                _log.warning("version %d of %s still has requests", bundle.version, bundle.model)
-
-    def _put(self, route: Route) -> bool:
+    def _put(self, route: Route) -> None:
         table = self._routing.table
-        before = table.routes.get(route.model)
-        if before is not None and before.content == route.content:
-            return False
         waiting = {name: reason for name, reason in table.waiting.items() if name != route.model}
         self._routing.table = RoutingTable(
             routes={**table.routes, route.model: route}, waiting=waiting, starting=table.starting
         )
-        return True
 
     def _wait(self, name: str, reason: str) -> bool:
         table = self._routing.table
@@ -255,24 +240,6 @@ class Follower:
                 refused=refused | {name: {"": reason} for name, reason in table.waiting.items()},
             )
         self._reported_at = time.monotonic()
-
-
-def _route_of(wanted: Wanted, bundles: Mapping[int, ModelBundle], refused: Mapping[int, str]) -> Route:
-    return Route(
-        model=wanted.model.name,
-        base=wanted.model.base,
-        generation=wanted.model.generation,
-        aliases={alias: n for alias, n in wanted.aliases.items() if n in bundles},
-        bundles=bundles,
-        refused=refused,
-    )
-
-
-def _why_not(wanted: Wanted, refused: Mapping[int, str]) -> str:
-    champion = wanted.aliases.get(CHAMPION)
-    if champion is None:
-        return NO_CHAMPION
-    return f"champion {champion}: {refused.get(champion, 'not loaded')}"
 
 
 def _serving(route: Route) -> dict[str, object]:

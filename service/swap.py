@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +15,22 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from trimtab import metrics
-from trimtab.adapter import verify
+from trimtab.adapter import AdapterManifest, verify
 from trimtab.base import BaseModel, load_base
-from trimtab.bundle import GOLDEN_TEXTS, MICRO_BATCH, ModelBundle, build_bundle, self_test
-from trimtab.errors import AdapterRefused, MalformedAdapter, TrimtabError
+from trimtab.bundle import (
+    GOLDEN_TEXTS,
+    PROBE_TEXTS,
+    ModelBundle,
+    at_precision,
+    build_bundle,
+    probability_shift,
+    self_test,
+)
+from trimtab.errors import AdapterRefused, InsufficientMemory, MalformedAdapter, TrimtabError
+from trimtab.kernels import Reducer
 from trimtab.ledger.models import ModelRow
-from trimtab.ledger.versions import Version
+from trimtab.ledger.versions import Served
+from trimtab.settings import ServerSettings
 from trimtab.store import AdapterStore
 
 _FIRST_RETRY_S = 1.0
@@ -33,6 +44,8 @@ class Failure:
 
     reason: str
     final: bool
+    # It did not fit beside what is loaded.
+    no_room: bool
     attempts: int
     # On the monotonic clock.
     retry_at: float
@@ -41,35 +54,38 @@ class Failure:
 class Loader:
     """Loads versions, remembers what failed, and keeps the base models. For one thread."""
 
-    def __init__(self, store: AdapterStore, key: Ed25519PublicKey, *, device: str, max_tokens: int) -> None:
+    def __init__(
+        self, store: AdapterStore, key: Ed25519PublicKey, *, device: str, server: ServerSettings
+    ) -> None:
         self._store = store
         self._key = key
         self._device = device
-        self._max_tokens = max_tokens
+        self._server = server
         self._bases: dict[str, BaseModel] = {}
+        self._reducers: dict[str, Reducer] = {}
+        # Those that drain are among them: their memory is not free yet.
+        self._loaded: weakref.WeakSet[ModelBundle] = weakref.WeakSet()
         self._failures: dict[tuple[str, int, str], Failure] = {}
 
-    def load(self, model: ModelRow, version: Version) -> ModelBundle | Failure:
+    def load(self, model: ModelRow, version: Served) -> ModelBundle | Failure:
         """A new bundle, or why not; what failed is not tried at every call."""
         before = self.failure(version)
         if before is not None and (before.final or time.monotonic() < before.retry_at):
             return before
         try:
-            bundle = prepare_bundle(
-                self._store,
-                self._key,
-                self._base(model.base),
-                model=model.name,
-                version=version.n,
-                digest=version.digest or "",
-                max_tokens=self._max_tokens,
-            )
+            bundle = self._prepare(model, version)
         except Exception as error:  # noqa: BLE001  # whatever it is, the incumbent serves on and the reason is shown
             return self._remember(version, error, before)
         self._failures.pop(_slot(version), None)
+        self._loaded.add(bundle)
         return bundle
 
-    def failure(self, version: Version) -> Failure | None:
+    @property
+    def used_bytes(self) -> int:
+        """Memory of all versions that somebody still holds, without their bases."""
+        return sum(bundle.own_bytes for bundle in self._loaded)
+
+    def failure(self, version: Served) -> Failure | None:
         """Why this version is not loaded here, if it was tried."""
         return self._failures.get(_slot(version))
 
@@ -77,18 +93,71 @@ class Loader:
         """{version: reason} of everything that failed here."""
         return {n: failure.reason for (name, n, _), failure in self._failures.items() if name == model}
 
+    def _prepare(self, model: ModelRow, version: Served) -> ModelBundle:
+        """A bundle that proved itself.
+
+        Raises:
+            AdapterRefused: signature, digests, base, tensors or golden outputs are not what they must be.
+            VersionNotFound, StoreUnavailable: the files cannot be had.
+            InsufficientMemory: it does not fit beside what is loaded.
+        """
+        base, digest = self._base(model.base), version.digest or ""
+        with phase("fetch"):
+            files = self._store.get(digest)
+        with phase("verify"):
+            manifest = verify(files, self._key, digest)
+            _check_name(manifest, version)
+        with phase("build"):
+            bundle = build_bundle(
+                base, files, manifest=manifest, digest=digest, max_tokens=self._server.max_tokens
+            )
+        self._check_room(bundle)
+        with phase("self_test"):
+            self_test(bundle, manifest.golden)
+        bundle = self._reduce(bundle)
+        with phase("warm_up"):
+            _warm_up(bundle)
+        return bundle
+
+    def _check_room(self, bundle: ModelBundle) -> None:
+        used, most = self.used_bytes, self._server.max_variants_bytes
+        if used + bundle.own_bytes > most:
+            raise InsufficientMemory(
+                f"{bundle.own_bytes / 1e6:.1f} MB are needed, {used / 1e6:.1f} of {most / 1e6:.1f} MB are in use"
+            )
+
+    def _reduce(self, bundle: ModelBundle) -> ModelBundle:
+        """The bundle in the precision that is set, unless it would answer too differently."""
+        precision, most = self._server.precision, self._server.max_precision_shift
+        if precision == "fp32":
+            return bundle
+        with phase("reduce"):
+            reducer = self._reducers.get(bundle.base.digest) or Reducer(
+                bundle.base.encoder, precision, bundle.base.device
+            )
+            self._reducers[bundle.base.digest] = reducer
+            reduced = at_precision(bundle, reducer)
+            shift = probability_shift(bundle, reduced)
+        if shift <= most:
+            return reduced
+        metrics.SWAPS.labels(bundle.model, "precision_refused").inc()
+        message = "version %d of %s serves in fp32: %s moves %.3f of its probability, allowed is %.3f"
+        _log.warning(message, bundle.version, bundle.model, precision, shift, most)
+        return bundle
+
     def _base(self, name: str) -> BaseModel:
         if name not in self._bases:
             with phase("load_base"):
                 self._bases[name] = load_base(name, self._device)
         return self._bases[name]
 
-    def _remember(self, version: Version, error: Exception, before: Failure | None) -> Failure:
+    def _remember(self, version: Served, error: Exception, before: Failure | None) -> Failure:
         ours = isinstance(error, TrimtabError)
         attempts = (before.attempts if before else 0) + 1
         failure = Failure(
             reason=f"{type(error).__name__}: {error}" if ours else type(error).__name__,
             final=isinstance(error, AdapterRefused),
+            no_room=isinstance(error, InsufficientMemory),
             attempts=attempts,
             retry_at=time.monotonic() + min(_FIRST_RETRY_S * 2.0 ** (attempts - 1), _LONGEST_RETRY_S),
         )
@@ -104,7 +173,7 @@ class Loader:
         return failure
 
 
-def _slot(version: Version) -> tuple[str, int, str]:
+def _slot(version: Served) -> tuple[str, int, str]:
     return version.model, version.n, version.digest or ""
 
 
@@ -118,41 +187,15 @@ def phase(name: str) -> Iterator[None]:
         metrics.SWAP_PHASE_DURATION.labels(name).observe(time.perf_counter() - started)
 
 
-def prepare_bundle(
-    store: AdapterStore,
-    key: Ed25519PublicKey,
-    base: BaseModel,
-    *,
-    model: str,
-    version: int,
-    digest: str,
-    max_tokens: int,
-) -> ModelBundle:
-    """A bundle that proved itself.
-
-    Raises:
-        AdapterRefused: signature, digests, base, tensors or golden outputs are not what they must be.
-        VersionNotFound, StoreUnavailable: the files cannot be had.
-    """
-    with phase("fetch"):
-        files = store.get(digest)
-    with phase("verify"):
-        manifest = verify(files, key, digest)
-        if (manifest.model, manifest.version) != (model, version):
-            raise MalformedAdapter(
-                f"the manifest is of version {manifest.version} of {manifest.model}, not {version} of {model}"
-            )
-    with phase("build"):
-        bundle = build_bundle(base, files, manifest=manifest, digest=digest, max_tokens=max_tokens)
-    with phase("self_test"):
-        self_test(bundle, manifest.golden)
-    with phase("warm_up"):
-        _warm_up(bundle)
-    return bundle
+def _check_name(manifest: AdapterManifest, version: Served) -> None:
+    if (manifest.model, manifest.version) != (version.model, version.n):
+        raise MalformedAdapter(
+            f"the manifest is of version {manifest.version} of {manifest.model}, "
+            f"not {version.n} of {version.model}"
+        )
 
 
 def _warm_up(bundle: ModelBundle) -> None:
-    """The shapes of traffic: one text, a few, a full micro-batch of long ones."""
-    long_text = " ".join(GOLDEN_TEXTS)
-    for texts in (GOLDEN_TEXTS[:1], GOLDEN_TEXTS, (long_text,) * MICRO_BATCH):
+    """The shapes of traffic: one text, a few, and a batch of many lengths."""
+    for texts in (GOLDEN_TEXTS[:1], GOLDEN_TEXTS, PROBE_TEXTS):
         bundle.predict(texts)

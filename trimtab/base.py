@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def n_tokens(self) -> int:
         """Tokens of all texts, with special tokens."""
         return sum(map(len, self.ids))

@@ -89,7 +89,7 @@ class Remedy:
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ModelBundle:
     """One served version. Immutable; safe to call from one thread at a time."""
 

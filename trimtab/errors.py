@@ -17,7 +17,7 @@ TrimtabError
 ├── AdapterRefused                a version must not be built or served
 │   └── SignatureInvalid, DigestMismatch, BaseMismatch, SelfTestFailed, MalformedAdapter
 └── Unavailable                   try again later                                 (503)
-    ├── NotReady, StoreUnavailable, LedgerUnavailable, QueueUnavailable
+    ├── NotReady, StoreUnavailable, LedgerUnavailable, QueueUnavailable, InsufficientMemory
     ├── Overloaded                the queue is full                               (429)
     └── DeadlineExceeded          waited too long, was not computed               (504)
 
@@ -167,6 +167,10 @@ class LedgerUnavailable(Unavailable):
 
 class QueueUnavailable(Unavailable):
     """Redis cannot be reached."""
+
+
+class InsufficientMemory(Unavailable):
+    """This version does not fit into memory beside what is loaded."""
 
 
 class Overloaded(Unavailable):

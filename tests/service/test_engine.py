@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 
@@ -46,7 +47,7 @@ def test_who_hangs_up_is_not_computed_for(api: RunningApi) -> None:
     url = httpx.URL(api.url)
     body = json.dumps({"inputs": [LONG] * 32}).encode()
     head = (
-        f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
 
@@ -57,6 +58,24 @@ def test_who_hangs_up_is_not_computed_for(api: RunningApi) -> None:
 
     eventually(hang_up, "a request that is given up")
     assert api.predict("a").status_code == 200
+
+
+def test_a_long_text_is_cut_or_refused_and_costs_no_more_than_its_start(api: RunningApi) -> None:
+    endless = "good film " * 50_000
+    cut = api.predict(endless).json()["predictions"][0]["score"]
+    assert cut == api.predict("good film " * 300).json()["predictions"][0]["score"]
+    refused = api.predict(["ok", endless], parameters={"truncate": False})
+    assert (refused.status_code, refused.json()["detail"]) == (422, "inputs.1: more than 160 tokens")
+
+
+def test_an_answer_says_where_its_time_went(shared_toy: Deployment) -> None:
+    with shared_toy.running() as api:
+        engine, loop = api.serving.engine, asyncio.new_event_loop()
+        prediction = loop.run_until_complete(engine.predict("toy", "previous", ["a", "b"]))
+        loop.close()
+    assert prediction.bundle.version == 1
+    assert set(prediction.timing) == {"tokenize", "queue", "inference"}
+    assert all(seconds >= 0 for seconds in prediction.timing.values())
 
 
 def test_predictions_are_counted_by_label(api: RunningApi) -> None:

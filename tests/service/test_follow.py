@@ -342,5 +342,8 @@ def test_phases_of_a_swap_are_timed(toy: Deployment) -> None:
     toy.create_model()
     before = counts()
     toy.add_version(1)
-    with toy.running():
+    with toy.running() as api:
+        for n in (2, 3):  # then no alias keeps the first
+            toy.add_version(n)
+            api.wait_for(n)
         eventually(lambda: len(counts() - before) == 7, "all phases")
