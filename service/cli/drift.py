@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,11 +91,17 @@ def _selftest(settings: Settings, name: str, runs: int, run_length: float, *, as
     """Exit code 1 when some reference broke the promise."""
     with open_ledger(settings) as ledger, ledger.read() as tx:
         references = _references(tx, settings, name)
-    found = _run_selftests(settings, references, runs, run_length)
+    tell_selftests(
+        name, _run_selftests(settings, references, runs, run_length, quiet=as_json), as_json=as_json
+    )
+
+
+def tell_selftests(name: str, found: dict[str, SelfTest], *, as_json: bool) -> None:
+    """By domain; raises typer.Exit with code 1 when a promise is broken."""
     if as_json:
         print_json(found)
     else:
-        _show_selftests(name, found, run_length)
+        _show_selftests(name, found)
     if not all(each.held for each in found.values()):
         raise typer.Exit(1)
 
@@ -119,20 +126,22 @@ def _references(tx: Connection, settings: Settings, name: str) -> References:
 
 
 def _run_selftests(
-    settings: Settings, references: References, runs: int, run_length: float
+    settings: Settings, references: References, runs: int, run_length: float, *, quiet: bool
 ) -> dict[str, SelfTest]:
     """One of each domain whose reference is large enough; raises InvalidInput when none is."""
     from monitoring.selftest import selftest
     from monitoring.station import windows_of
     from trimtab.errors import InvalidInput
 
-    windows, found = windows_of(settings.drift), dict[str, SelfTest]()
+    windows = windows_of(settings.drift)
     needed = 2 * windows.short
+    found: dict[str, SelfTest] = {}
     for domain, rows in sorted(references.rows.items()):
         if len(rows) < needed:
-            console.print(f"{domain}: {len(rows)} reference rows, {needed} are needed.", highlight=False)
+            if not quiet:
+                console.print(f"{domain}: {len(rows)} reference rows, {needed} are needed.", highlight=False)
             continue
-        with step_progress(domain) as report:
+        with nullcontext(_silent) if quiet else step_progress(domain) as report:
             found[domain] = selftest(
                 rows,
                 windows,
@@ -146,8 +155,13 @@ def _run_selftests(
     return found
 
 
-def _show_selftests(name: str, found: dict[str, SelfTest], run_length: float) -> None:
-    title = f"{name}: false alarms without drift, one allowed in {run_length:,.0f} events"
+def _silent(stage: str, step: int, of: int) -> None:
+    """Progress that nobody looks at."""
+
+
+def _show_selftests(name: str, found: dict[str, SelfTest]) -> None:
+    budget = max(test.budget_events for test in found.values())
+    title = f"{name}: false alarms without drift, one allowed in {budget:,.0f} events"
     columns = (
         "reference",
         "promise",

@@ -89,7 +89,7 @@ class Place:
 
     def reports(self) -> list[DriftReport]:
         with self.ledger.read() as tx:
-            return reports.list_reports(tx, MODEL)
+            return reports.list_reports(tx, MODEL, limit=1000)
 
     def jobs(self) -> list[AdaptationJob]:
         with self.ledger.read() as tx:

@@ -65,15 +65,6 @@ def test_status_finds_a_running_supervisor(look: Trimtab, toy: Deployment) -> No
         assert "up at http://here:1 (pid 7" in look("status").out
 
 
-def test_drift_shows_state_and_checks(look: Trimtab) -> None:
-    shown = look("drift", "toy", "--json").document
-    assert shown["state"]["state"] == "adapting"
-    assert shown["reports"][0]["arms"] == [{"name": "energy", "statistic": 0.4, "threshold": 0.2}]
-    table = look("drift", "toy").out
-    assert "toy: adapting" in table
-    assert "energy 0.4/0.2" in table
-
-
 def test_versions_show_aliases_and_states(look: Trimtab) -> None:
     first, second = look("versions", "toy", "--json").document
     assert (first["n"], first["aliases"], first["state"]) == (1, ["previous"], "accepted")
