@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -43,6 +44,18 @@ def test_every_operation_declares_its_problems_and_its_role(schema: dict[str, An
                     assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, (path, code)
             if path not in PUBLIC:
                 assert {"401", "403", "422", "500"} <= set(operation["responses"]), path
+
+
+def test_examples_of_predict_are_answered(api: RunningApi, schema: dict[str, Any]) -> None:
+    body = schema["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]
+    for example in body["examples"].values():
+        asked = example["value"] | ({"model": "toy"} if "model" in example["value"] else {})
+        assert api.http.post("/v1/predict", json=asked).status_code == 200
+    stream = schema["paths"]["/v1/predict/stream"]["post"]["requestBody"]["content"]["application/x-ndjson"]
+    lines = api.http.post("/v1/predict/stream", content=stream["example"]).text.splitlines()
+    assert ["label" in json.loads(line) for line in lines] == [True, True]
+    tensors = schema["components"]["schemas"]["InferRequest"]["properties"]["inputs"]["examples"][0]
+    assert api.http.post("/v2/models/toy/infer", json={"inputs": tensors}).status_code == 200
 
 
 INFER = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}]}

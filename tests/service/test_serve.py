@@ -7,6 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -75,3 +78,23 @@ def test_without_its_public_key_it_does_not_start(tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "TRIMTAB_SIGNING__PUBLIC_KEY" in done.stderr
+
+
+def test_what_is_under_way_is_finished_before_the_end(shared_toy: Deployment) -> None:
+    """Four answers that were begun; then the server is told to stop, and every line of them still comes."""
+    body = "\n".join(f'"a good film number {i}"' for i in range(400))
+    path = "/v1/predict/stream?sample=false&return=embedding"
+    with ExitStack() as clients:
+        with shared_toy.running(drain_s=30.0) as api:
+            client = clients.enter_context(httpx.Client(base_url=api.url, timeout=60))
+            streams = [
+                clients.enter_context(client.stream("POST", path, content=body)).iter_lines()
+                for _ in range(4)
+            ]
+            begun = [next(lines) for lines in streams]
+            rest: Iterator[list[str]] = clients.enter_context(ThreadPoolExecutor(4)).map(list, streams)
+        answers = [[first, *lines] for first, lines in zip(begun, rest, strict=True)]
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{api.url}/v2/health/live")
+    assert [len(lines) for lines in answers] == [400] * 4
+    assert all("label" in json.loads(line) for lines in answers for line in lines)
