@@ -15,6 +15,7 @@ from service.valkey import ValkeyServer, start_valkey
 
 if TYPE_CHECKING:
     from tests.fixtures.postgres import PostgresServer
+    from tests.fixtures.s3 import S3Server
 
 # Before anything imports numpy or torch: several thread pools on two cores only fight each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -68,6 +69,23 @@ def postgres() -> Iterator[PostgresServer]:
         pytest.skip("PostgreSQL is not installed: tests/system/install.sh installs it")
     with running_postgres(binaries) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A real S3 server for the whole session."""
+    from tests.fixtures.s3 import running_s3
+
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a new bucket, with the environment that leads to it."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3.create_bucket()
 
 
 @pytest.hookimpl(wrapper=True)

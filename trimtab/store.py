@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -13,6 +15,11 @@ from obstore.store import from_url
 from trimtab.adapter import ALL_FILES, MANIFEST, digest_of
 from trimtab.errors import SettingsError, StoreUnavailable, VersionNotFound
 
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
+# Whoever asks asks again by itself; the library would go on trying for three minutes.
+_RETRIES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 
 
@@ -22,7 +29,9 @@ class AdapterStore:
     def __init__(self, url: str) -> None:
         """url: file:///dir or s3://bucket/prefix (credentials and endpoint from the usual AWS_ variables)."""
         try:
-            self._store = from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
+            self._store = (
+                from_url(url, mkdir=True) if url.startswith("file:") else from_url(url, retry_config=_RETRIES)
+            )
         except (BaseError, ValueError, OSError) as error:
             raise SettingsError(f"TRIMTAB_STORE__URL: {error}") from None
 

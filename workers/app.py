@@ -6,6 +6,8 @@ message costs time (the monitor nudges again) and a repeated one nothing (the le
 
 from __future__ import annotations
 
+import re
+
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -32,7 +34,7 @@ def configure(settings: Settings) -> Celery:
             "unacked_restore_throttle": 1,
             "socket_timeout": 15,
             "socket_connect_timeout": 5,
-            "socket_keepalive": url.startswith("redis:"),
+            "socket_keepalive": url.startswith(("redis:", "rediss:")),
             "health_check_interval": 10,
             "retry_on_timeout": True,
         },
@@ -62,10 +64,13 @@ def configured_settings() -> Settings:
 
 
 def celery_url(redis_url: str) -> str:
-    """The URL as kombu wants it: `redis+socket:///path` for redis-py's `unix:///path`, others as they are."""
-    return (
-        redis_url.replace("unix://", "redis+socket://", 1) if redis_url.startswith("unix://") else redis_url
-    )
+    """The URL as kombu wants it: `redis+socket:///path` for redis-py's `unix:///path`.
+
+    With TLS it says that certificates are verified, as redis-py does by itself: kombu would not.
+    """
+    if redis_url.startswith("rediss://") and "ssl_cert_reqs=" not in redis_url:
+        return f"{redis_url}{'&' if '?' in redis_url else '?'}ssl_cert_reqs=required"
+    return re.sub("^unix://", "redis+socket://", redis_url)
 
 
 def nudge(job_id: str) -> None:

@@ -4,6 +4,7 @@ set -euo pipefail
 
 packages=(
     postgresql               # the ledger on PostgreSQL
+    redis-server             # Redis with TLS: the Valkey of the wheel has none
 )
 
 missing=()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,19 +12,27 @@ from trimtab.adapter import ALL_FILES, MANIFEST, digest_of
 from trimtab.errors import MalformedAdapter, SettingsError, StoreUnavailable, VersionNotFound
 from trimtab.store import AdapterStore
 
+
+@pytest.fixture(params=["directory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> AdapterStore:
+    """A new store: a directory, and a bucket of a real S3 server."""
+    if request.param == "directory":
+        return AdapterStore((tmp_path / "store").as_uri())
+    url: str = request.getfixturevalue("bucket")
+    return AdapterStore(url)
+
+
 FILES = {name: f"content of {name}".encode() for name in ALL_FILES}
 
 
-def test_what_was_put_comes_back_and_putting_twice_changes_nothing(tmp_path: Path) -> None:
-    store = AdapterStore((tmp_path / "store").as_uri())
+def test_what_was_put_comes_back_and_putting_twice_changes_nothing(store: AdapterStore) -> None:
     digest = store.put(FILES)
     assert digest == digest_of(FILES) == store.put(FILES)
     assert store.get(digest) == FILES
     assert store.has(digest)
 
 
-def test_the_manifest_is_written_last(tmp_path: Path) -> None:
-    store = AdapterStore(tmp_path.as_uri())
+def test_the_manifest_is_written_last(store: AdapterStore) -> None:
     incomplete = {name: content for name, content in FILES.items() if name != "gate.json"}
     with pytest.raises(KeyError):
         store.put(incomplete)
@@ -66,3 +76,63 @@ def test_a_broken_store_says_so(tmp_path: Path) -> None:
     file.mkdir()
     with pytest.raises((StoreUnavailable, VersionNotFound)):
         store.get(digest)
+
+
+def test_what_is_there_is_never_overwritten(store: AdapterStore) -> None:
+    """Conditional writes: a second writer of the same name changes nothing, not even with other content."""
+    digest = store.put(FILES)
+    store._create(f"adapters/{digest}/gate.json", b"other")
+    assert store.get(digest) == FILES
+
+
+def test_many_writers_of_one_version_at_once(store: AdapterStore) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        digests = set(pool.map(lambda _: store.put(FILES), range(8)))
+    assert digests == {digest_of(FILES)}
+    assert store.get(digest_of(FILES)) == FILES
+
+
+def test_what_is_deleted_is_gone_and_can_come_back(store: AdapterStore) -> None:
+    digest = store.put(FILES)
+    assert set(store.digests()) == {digest}
+    store.delete(digest)
+    store.delete(digest)
+    assert not store.has(digest)
+    assert store.digests() == {}
+    with pytest.raises(VersionNotFound):
+        store.get(digest)
+    assert store.put(FILES) == digest
+    assert store.get(digest) == FILES
+
+
+def test_the_time_of_writing_is_known(store: AdapterStore) -> None:
+    before = time.time()
+    digest = store.put(FILES)
+    # S3 tells whole seconds.
+    assert before - 1.0 <= store.digests()[digest] <= time.time() + 1.0
+
+
+def test_probing_leaves_nothing(store: AdapterStore) -> None:
+    store.probe()
+    store.probe()
+    assert store.digests() == {}
+
+
+def test_two_prefixes_of_a_bucket_are_two_stores(bucket: str) -> None:
+    one, other = AdapterStore(f"{bucket}/one"), AdapterStore(f"{bucket}/other")
+    digest = one.put(FILES)
+    assert (one.has(digest), other.has(digest)) == (True, False)
+
+
+def test_a_bucket_that_is_not_there_is_told(bucket: str) -> None:
+    missing = AdapterStore("s3://no-such-bucket")
+    with pytest.raises(StoreUnavailable):
+        missing.put(FILES)
+    with pytest.raises(StoreUnavailable):
+        missing.digests()
+
+
+def test_an_s3_server_that_is_away_is_told_soon(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        AdapterStore("s3://anything").get("0" * 64)

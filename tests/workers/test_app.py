@@ -19,7 +19,10 @@ from workers.app import TASK, app, celery_url, configure, configured_settings, n
     [
         ("unix:///run/v.sock", "redis+socket:///run/v.sock"),
         ("redis://host:6379/0", "redis://host:6379/0"),
-        ("rediss://:secret@host/1", "rediss://:secret@host/1"),
+        # Without this kombu would not verify whom it sends the password to.
+        ("rediss://:secret@host/1", "rediss://:secret@host/1?ssl_cert_reqs=required"),
+        ("rediss://host?ssl_ca_certs=/ca.pem", "rediss://host?ssl_ca_certs=/ca.pem&ssl_cert_reqs=required"),
+        ("rediss://host?ssl_cert_reqs=none", "rediss://host?ssl_cert_reqs=none"),
     ],
 )
 def test_urls(url: str, celerys: str) -> None:

@@ -9,8 +9,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
+from tests.fixtures.ledgers import block, filled_model, sample
 from trimtab.errors import LedgerUnavailable
-from trimtab.ledger import Ledger
+from trimtab.ledger import Ledger, jobs, locks, samples
 from trimtab.ledger.migrate import downgrade, upgrade
 from trimtab.ledger.schema import metadata
 
@@ -75,6 +76,24 @@ def test_a_ledger_of_a_newer_release_is_left_alone(empty: Ledger):
         tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(LedgerUnavailable, match=r"newer release.*9999"):
         empty.migrate()
+
+
+def test_old_processes_go_on_where_a_newer_release_added_things(empty: Ledger):
+    """What a migration may do while old and new pods run side by side: add a column with a default, or a table."""
+    empty.migrate()
+    with empty.begin() as tx:
+        for table in metadata.tables:
+            tx.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN added_later TEXT NOT NULL DEFAULT 'new'")
+        tx.exec_driver_sql("CREATE TABLE added_too (id INTEGER PRIMARY KEY)")
+        tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with empty.begin() as tx:
+        filled_model(tx)
+        assert samples.ingest(tx, [block("b1", [sample(1)])]) == 1
+        jobs.open_job(tx, "sentiment", cause={}, domain="d", window_from_seq=1)
+        assert locks.hold(tx, "monitor", "old", 60.0)
+    with empty.read() as tx:
+        assert [job.model for job in jobs.list_jobs(tx)] == ["sentiment"]
+        assert [row.prediction_id for row in samples.window_rows(tx, "sentiment", 1, 10)] == ["p1"]
 
 
 def _upgrade_and_break(tx: Connection) -> None:
