@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,59 +30,47 @@ RHO = 0.3
 EXACT = "numpy, exact D of a whole window"
 RIVER = ("ADWIN", "KSWIN")
 RIVER_EVENTS = 2000
+MEMORY_EVERY = 50_000  # events between two points of the curve
 
 
-def run_costs(cached: Path, repeats: int, rounds: int, long_events: int) -> list[Record]:
+def run_costs(cached: Path, repeats: int, rounds: int, events: int) -> list[Record]:
     """One record a table: small costs, the interleaved comparison, river per event, and the long run's memory.
 
     The long run and the repeats have a process of their own, so that what is measured is theirs.
     """
-    small = run_all("cost", _Small(repeats), 1)
-    memory = run_all("memory", _Memory(long_events), 1)
+    small = run_all("cost", partial(measure_small, repeats), 1)
+    memory = run_all("memory", partial(measure_memory, events), 1)
     return [*small, _interleaved(cached, rounds), _river(cached), *memory]
 
 
-class _Small:
+def measure_small(repeats: int, _: int) -> Record:
     """CPU us an event and a check at 43 features, and the bytes of the state."""
-
-    def __init__(self, repeats: int) -> None:
-        self.repeats = repeats
-
-    def __call__(self, _: int) -> Record:
-        rows = _rows(N_REFERENCE + WINDOWS.long + WINDOWS.block * self.repeats, FEW)
-        detector = _warm(rows[:N_REFERENCE], rows[N_REFERENCE : N_REFERENCE + WINDOWS.long], WINDOWS)
-        blocks = rows[N_REFERENCE + WINDOWS.long :].reshape(self.repeats, WINDOWS.block, FEW)
-        taken, read = [], []
-        for block in blocks:
-            taken.append(cpu_of(lambda block=block: detector.take(block)) / WINDOWS.block)  # type: ignore[misc]
-            read.append(cpu_of(detector.read))
-        return {
-            "name": "small",
-            "features": FEW,
-            "event_us": 1e6 * statistics.fmean(taken),
-            "check_us": 1e6 * statistics.fmean(read),
-            "state_bytes": state_bytes(detector),
-        }
+    rows = _rows(N_REFERENCE + WINDOWS.long + WINDOWS.block * repeats, FEW)
+    detector = _warm(rows[:N_REFERENCE], rows[N_REFERENCE : N_REFERENCE + WINDOWS.long], WINDOWS)
+    taken, read = 0.0, 0.0
+    for block in rows[N_REFERENCE + WINDOWS.long :].reshape(repeats, WINDOWS.block, FEW):
+        taken += cpu_of(partial(detector.take, block))
+        read += cpu_of(detector.read)
+    return {
+        "name": "small",
+        "features": FEW,
+        "event_us": 1e6 * taken / (repeats * WINDOWS.block),
+        "check_us": 1e6 * read / repeats,
+        "state_bytes": state_bytes(detector),
+    }
 
 
-class _Memory:
-    """Resident memory of a detector over many events."""
-
-    def __init__(self, events: int) -> None:
-        self.events = events
-
-    def __call__(self, _: int) -> Record:
-        rows = _rows(50_000, FEW)
-        detector = _warm(rows[:N_REFERENCE], rows[: WINDOWS.long], WINDOWS)
-        blocks = rows.reshape(-1, WINDOWS.block, FEW)
-        process, seen, curve, started = psutil.Process(), 0, [], time.process_time()
-        while seen < self.events:
-            for block in blocks:
-                detector.take(block)
-                detector.read()
-            seen += len(rows)
-            curve.append((seen, process.memory_info().rss))
-        return {"name": "memory", "curve": curve, "cpu_s": time.process_time() - started}
+def measure_memory(events: int, _: int) -> Record:
+    """Resident memory of a process whose detector takes and reads so many events."""
+    rows = _rows(MEMORY_EVERY, FEW)
+    detector = _warm(rows[:N_REFERENCE], rows[: WINDOWS.long], WINDOWS)
+    process, curve, started = psutil.Process(), [], time.process_time()
+    for round_number in range(math.ceil(events / MEMORY_EVERY)):
+        for block in rows.reshape(-1, WINDOWS.block, FEW):
+            detector.take(block)
+            detector.read()
+        curve.append((MEMORY_EVERY * (round_number + 1), process.memory_info().rss))
+    return {"name": "memory", "curve": curve, "cpu_s": time.process_time() - started}
 
 
 def cpu_of(act: Callable[[], object]) -> float:

@@ -77,13 +77,15 @@ def running(name: str, cached: Path) -> Iterator[Peer | None]:
     if python is None:
         yield None
         return
-    with tempfile.TemporaryDirectory() as directory:
-        # -P: the folder of the script holds modules of ours that are called like theirs
-        yield from _served([str(python), "-P", str(SIDE), name, directory], Path(directory))
+    # -P: the folder of the script holds modules of ours that are called like theirs
+    argv = [str(python), "-P", str(SIDE), name]
+    with tempfile.TemporaryDirectory() as directory, served([*argv, directory], Path(directory)) as peer:
+        yield peer
 
 
-def _served(argv: list[str], directory: Path) -> Iterator[Peer]:
-    with subprocess.Popen(
-        argv, text=True, env=os.environ | THREADS, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        yield Peer(process, directory)  # leaving closes its input, which ends it
+@contextmanager
+def served(argv: list[str], directory: Path) -> Iterator[Peer]:
+    """A process that answers lines. Leaving closes its input, which ends it."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, text=True, env=os.environ | THREADS, stdin=pipe, stdout=pipe) as process:
+        yield Peer(process, directory)

@@ -73,7 +73,9 @@ def step_of(condition: Condition) -> str:
 
 def _machine(results: Results) -> str:
     found = ", ".join(f"{key} {value}" for key, value in results.machine().items())
-    return f"Measured on: {found or 'nothing yet'}. Run k of a part draws from seed [part, k].\n"
+    old = ", ".join(results.outdated())
+    warning = f"\n**Measured on other code than the rest, run them again: {old}.**\n" if old else ""
+    return f"Measured on: {found or 'nothing yet'}. Run k of a part draws from seed [part, k].\n{warning}"
 
 
 def _alarms(results: Results) -> list[str]:

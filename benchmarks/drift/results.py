@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import monitoring
 from benchmarks.drift.workers import Record
 
 PACKAGES = ("numpy", "scipy", "torch", "trimtab")
@@ -49,6 +51,15 @@ class Results:
         newest = max(self.directory.glob("*.json"), key=lambda path: path.stat().st_mtime, default=None)
         return dict(json.loads(newest.read_text())["machine"]) if newest else {}
 
+    def outdated(self) -> list[str]:
+        """Steps that measured other code than the newest step did."""
+        newest = self.machine().get("monitoring")
+        found = {
+            path.stem: json.loads(path.read_text())["machine"]
+            for path in sorted(self.directory.glob("*.json"))
+        }
+        return [name for name, machine in found.items() if machine.get("monitoring") != newest]
+
     def finish(self, step: Step, *, fresh: bool = False) -> None:
         """Run a step, unless its results are there for the same plan; `fresh`: in any case."""
         stored = self._stored(step.name)
@@ -85,7 +96,16 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "load": round(os.getloadavg()[0], 2),
+        "monitoring": code_digest(),
     } | versions
+
+
+def code_digest() -> str:
+    """Identifies the statistics that were measured: the start of the sha256 over the source of `monitoring`."""
+    found = hashlib.sha256()
+    for path in sorted(Path(monitoring.__file__).parent.glob("*.py")):
+        found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def _processor() -> str:
