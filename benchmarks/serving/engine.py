@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -45,6 +45,8 @@ class EngineResult:
         engine_per_s, eager_per_s: Texts a CPU second, batches.
         limit_per_s: Texts a CPU second if all operations ran at the machine's best sgemm rate.
         share_of_limit: Of the engine, in batches.
+        share_of_shapes: The same where each linear layer runs at the best rate of its own shape, attention at the best
+            of all: what the engine leaves to be had without other products.
         largest_difference: max |logit of the engine - logit of eager, padded| over all texts.
         padding: Share of padded tokens among those that eager computes.
         rounds: What it was computed from.
@@ -56,6 +58,7 @@ class EngineResult:
     eager_per_s: Estimate
     limit_per_s: Estimate
     share_of_limit: Estimate
+    share_of_shapes: Estimate
     largest_difference: float
     padding: float
     rounds: list[EngineRound]
@@ -99,6 +102,9 @@ def summarise(
         eager_per_s=median_interval([len(texts) / each for each in eager]),
         limit_per_s=median_interval(limits),
         share_of_limit=ratio_interval(rates, limits),
+        share_of_shapes=ratio_interval(
+            rates, [len(texts) / _shapes_s(bundle.base.encoder, lengths, each.gflops) for each in rounds]
+        ),
         largest_difference=largest_difference(bundle, classify, texts),
         padding=padded_share(lengths),
         rounds=list(rounds),
@@ -136,8 +142,24 @@ def flops(encoder: torch.nn.Module, lengths: Sequence[int]) -> float:
     """
     linear = [module for name, module in encoder.named_modules() if _counts(name, module)]
     per_token = sum(2.0 * module.weight.numel() for module in linear)
+    return float(per_token * sum(lengths)) + attention_flops(encoder, lengths)
+
+
+def attention_flops(encoder: torch.nn.Module, lengths: Sequence[int]) -> float:
+    """Of the two products of attention."""
     hidden, layers = _size(encoder, "hidden_size"), _size(encoder, "num_hidden_layers")
-    return float(per_token * sum(lengths)) + sum(4.0 * length**2 * hidden * layers for length in lengths)
+    return sum(4.0 * length**2 * hidden * layers for length in lengths)
+
+
+def _shapes_s(encoder: torch.nn.Module, lengths: Sequence[int], gflops: Mapping[str, float]) -> float:
+    """CPU seconds of a pass when every linear layer runs at the best rate that was measured for its shape."""
+    best: dict[str, float] = {}
+    for name, rate in gflops.items():
+        sizes = "x".join(name.split(" ")[0].split("x")[1:])
+        best[sizes] = max(best.get(sizes, 0.0), rate * 1e9)
+    linear = [module for name, module in encoder.named_modules() if _counts(name, module)]
+    seconds = sum(2.0 * m.weight.numel() / best[f"{m.weight.shape[1]}x{m.weight.shape[0]}"] for m in linear)
+    return float(seconds * sum(lengths)) + attention_flops(encoder, lengths) / max(best.values())
 
 
 def sgemm_gflops(encoder: torch.nn.Module, n_tokens: int, seconds: float = 0.1) -> dict[str, float]:

@@ -165,9 +165,7 @@ class LoadProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
+        self._process.communicate(timeout=30)
 
     def run(self, order: Order) -> Load:
         """One cell. Raises EOFError when the generator ended: its error is on standard error."""

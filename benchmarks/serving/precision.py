@@ -40,7 +40,7 @@ def measure_int8(bundle: ModelBundle, rows: Sequence[Row], n_rounds: int) -> Int
     """Both precisions on the same texts, in interleaved rounds. Raises SettingsError where int8 is not served."""
     torch.set_num_threads(1)
     base = bundle.base
-    reduced = at_precision(bundle, Reducer(base.runner.encoder, "int8", base.device))
+    reduced = at_precision(bundle, Reducer(base.encoder, "int8", base.device))
     texts = [row.text for row in rows]
     batches = [texts[i : i + BATCH] for i in range(0, min(len(texts), 512), BATCH)]
     times: tuple[list[float], list[float]] = ([], [])

@@ -103,8 +103,9 @@ async def _ask(order: Order, golden: Golden, task: int, stopped: asyncio.Event) 
 
 
 async def run(order: Order, golden: Golden) -> list[Seen]:
-    """Asks until standard input ends."""
+    """Says that it is ready and asks until standard input ends."""
     stopped = asyncio.Event()
+    print("ready", flush=True)
     tasks = [asyncio.create_task(_ask(order, golden, task, stopped)) for task in range(order.tasks)]
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     stopped.set()

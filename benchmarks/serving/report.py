@@ -152,6 +152,11 @@ def engine_section(result: EngineResult) -> str:
         ("eager, padded", result.eager_per_s.text(1), ""),
         ("engine", result.engine_per_s.text(1), result.speedup.text()),
         ("limit: every operation at the best sgemm rate", result.limit_per_s.text(1), ""),
+        (
+            "share of the limit with every product at its own shape's best rate",
+            "",
+            result.share_of_shapes.text(),
+        ),
         ("one text at a time, engine over eager", "", result.single_speedup.text()),
     ]
     method = (
@@ -170,10 +175,11 @@ def http_section(cells: Sequence[Cell], engine: Sequence[EngineCell]) -> str:
         "at once", "server", "CPU ms a request", "over ours", "answers/s", "p50 ms", "p95 ms", "p99 ms",
         "beside the busiest thread, CPU ms", "client CPU ms", "RSS MB", "answers", "failed",
     ]  # fmt: skip
+    beside = {row: f"{row.beside_ms:.2f}" if row.server in {OURS, INT8} else "" for row in rows}
     body = [
         (
             row.concurrency, row.server, row.cpu_ms.text(), row.cpu_ratio.text(), row.per_s.text(1),
-            f"{row.p50_ms:.1f}", row.p95_ms.text(1), f"{row.p99_ms:.1f}", f"{row.beside_ms:.2f}",
+            f"{row.p50_ms:.1f}", row.p95_ms.text(1), f"{row.p99_ms:.1f}", beside[row],
             f"{row.client_ms:.2f}", f"{row.rss_mb:.0f}", row.n, row.failed,
         )
         for row in rows
