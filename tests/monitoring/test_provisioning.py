@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 import monitoring
 import trimtab.metrics
+from trimtab.drift import DriftKind
 
 ROOT = Path(monitoring.__file__).parent
 RULES = yaml.safe_load((ROOT / "prometheus" / "rules.yml").read_text(encoding="utf-8"))
@@ -50,6 +51,12 @@ def test_drift_is_alerted_on_the_ratio() -> None:
         "(trimtab_drift_statistic / trimtab_drift_threshold) > 1"
     )
     assert all({"severity"} <= rule["labels"].keys() for rule in alerts.values())
+
+
+def test_the_kinds_that_are_alerted_on_exist() -> None:
+    named = re.findall(r'kind=~?"([^"]+)"', " ".join(expressions()))
+    kinds = {kind for each in named for kind in each.split("|")}
+    assert kinds == {DriftKind.COVARIATE_HARMFUL, DriftKind.CONCEPT, DriftKind.SOURCE}
 
 
 def test_the_dashboard_has_a_row_for_the_service_and_one_for_drift() -> None:
