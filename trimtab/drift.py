@@ -382,13 +382,6 @@ def report_id(model: str, version: int, last_seq: int) -> str:
     return hashlib.sha256(f"{model}\0{version}\0{last_seq}".encode()).hexdigest()[:24]
 
 
-def severity_of(max_ks: float, *, actionable: bool) -> int:
-    """0 when not actionable, else 1, 2, 3 for an effect (largest D) of at least 0 / 0.2 / 0.4."""
-    if not actionable:
-        return 0
-    return 1 + sum(max_ks >= bound for bound in (0.2, 0.4))
-
-
 @cache
 def _report_reader() -> TypeAdapter[DriftReport]:
     return TypeAdapter(DriftReport)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 
 from trimtab.drift import (
     ArmStatistic,
+    DriftKind,
     DriftReport,
     DriftState,
+    Explanation,
     FeatureDrift,
+    Harm,
+    LabelledRisk,
+    LabelShiftFound,
     MonitorState,
+    Share,
     report_id,
-    severity_of,
 )
 
 ARM = ArmStatistic(name="energy", statistic=0.3, threshold=0.2)
@@ -84,9 +91,77 @@ def test_the_same_check_has_the_same_id() -> None:
     assert len({report_id("m", 1, 5), report_id("m", 1, 6), report_id("m", 2, 5), report_id("n", 1, 5)}) == 4
 
 
+WHOLE = replace(
+    REPORT,
+    kind=DriftKind.LABEL_SHIFT,
+    harmful=True,
+    features=(FeatureDrift(name="pca_00", ks=0.25, p_value=1e-9, share=0.4, edges=(0.5,), before=(1.0, 0.0)),),
+    harm=Harm(
+        reference_accuracy=0.8, estimated_accuracy=0.7, drop=0.1, drop_low=0.05, atc_accuracy=0.6, n_reference=9,
+        note="n",
+    ),
+    labelled=LabelledRisk(
+        accuracy=0.7, n=5, reference_accuracy=0.8, statistic=1.0, threshold=2.0, alarm=False, drop_low=-0.1
+    ),
+    label_shift=LabelShiftFound(
+        prior_before={"a": 0.5}, prior_after={"a": 1.0}, total_variation=0.5, residual=0.3, explains=True
+    ),
+    evidence=Explanation(
+        features=(FeatureDrift(name="pca_00", ks=0.25),),
+        typical_new=("p1",),
+        nearest_old=("k1",),
+        clients=(Share(name="ada", share=0.5, share_new=0.9),),
+        domains=(Share(name="film", share=0.5, share_new=0.9, share_before=0.1),),
+    ),
+    anchor_ks=0.3,
+    dependence=0.1,
+    extrapolation=12.0,
+)  # fmt: skip
+
+
+def test_a_report_with_all_its_evidence_survives_json() -> None:
+    assert DriftReport.from_json(WHOLE.to_json()) == WHOLE
+
+
+def test_a_report_of_an_older_release_can_be_read() -> None:
+    added = {
+        "harm",
+        "labelled",
+        "label_shift",
+        "evidence",
+        "anchor_ks",
+        "dependence",
+        "extrapolation",
+        "harmful",
+    }
+    old = {name: value for name, value in json.loads(REPORT.to_json()).items() if name not in added}
+    old["arms"] = [{"name": "energy", "statistic": 0.3, "threshold": 0.2}]
+    old["features"] = [{"name": "pca_00", "ks": 0.25}]
+    read = DriftReport.from_json(json.dumps(old))
+    assert read == replace(REPORT, arms=(ARM,))
+
+
+def test_the_statistics_survive_json_to_the_last_bit() -> None:
+    log_m = tuple(math.sin(n) * 10.0 ** (n % 37 - 20) for n in range(2_000))
+    kept = replace(STATE, log_m=log_m, consumed_seq=2**60)
+    assert MonitorState.from_json(kept.to_json()) == kept
+
+
+def test_every_kind_has_a_sentence_of_what_it_is_and_what_follows() -> None:
+    assert all(kind.meaning.endswith(".") and kind.action.endswith(".") for kind in DriftKind)
+
+
 @pytest.mark.parametrize(
-    ("max_ks", "severity"), [(0.1, 1), (0.19, 1), (0.2, 2), (0.39, 2), (0.4, 3), (1.0, 3)]
+    ("arms", "size"),
+    [
+        ((), 1.0),
+        ((("short", 0.5),), 1.0),
+        ((("short", 2.0), ("long", 9.0), ("e_detector", 3.0)), 2.0),
+        ((("energy", 2.0), ("max_ks", 3.0)), 3.0),
+    ],
 )
-def test_severity_grows_with_the_effect(max_ks: float, severity: int) -> None:
-    assert severity_of(max_ks, actionable=True) == severity
-    assert severity_of(max_ks, actionable=False) == 0
+def test_the_size_of_a_drift_does_not_grow_with_the_time_it_lasts(
+    arms: tuple[tuple[str, float], ...], size: float
+) -> None:
+    kept = tuple(ArmStatistic(name=name, statistic=ratio, threshold=1.0) for name, ratio in arms)
+    assert replace(STATE, arms=kept).size == size

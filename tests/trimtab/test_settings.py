@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from trimtab.errors import SettingsError
-from trimtab.settings import as_environment, known_environment, read_settings, runtime_dir, seconds_of
+from trimtab.settings import (
+    DriftSettings,
+    as_environment,
+    known_environment,
+    read_settings,
+    runtime_dir,
+    seconds_of,
+)
 
 
 def test_defaults_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,3 +110,16 @@ def test_the_runtime_directory_is_short_and_one_per_home(
     deep = tmp_path / ("x" * 100)
     assert len(str(runtime_dir(deep) / "valkey.sock")) < 100
     assert runtime_dir(deep) == runtime_dir(deep) != runtime_dir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"window": 500, "check_every": 60}, "window must be a multiple of check_every"),
+        ({"long_window": 2_030}, "long_window must be a multiple of check_every"),
+        ({"window": 3_000}, "long_window is shorter than window"),
+    ],
+)
+def test_windows_are_whole_blocks(wrong: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        DriftSettings(**wrong)
