@@ -22,6 +22,8 @@ from trimtab.settings import ServerSettings, as_environment
 
 N_WORKERS = 2
 N_CALLS = 30
+# Processes that load torch, on a busy machine.
+START_S = 60.0
 
 
 @pytest.fixture
@@ -41,7 +43,9 @@ def served(toy: Deployment) -> Iterator[subprocess.Popen[bytes]]:
     with (toy.settings.home / "api.log").open("wb") as log:
         process = subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
     try:
-        eventually(lambda: generations(toy) == [1] * N_WORKERS or process.poll() is not None, "the workers")
+        eventually(
+            lambda: generations(toy) == [1] * N_WORKERS or process.poll() is not None, "the workers", START_S
+        )
         yield process
     finally:
         process.kill()
@@ -91,7 +95,7 @@ def test_two_workers_follow_one_is_replaced_and_together_they_add_up(toy: Deploy
 
         killed = min(worker_pids(toy))
         os.kill(killed, signal.SIGKILL)
-        eventually(lambda: len(worker_pids(toy) - {killed}) == N_WORKERS, "another worker")
+        eventually(lambda: len(worker_pids(toy) - {killed}) == N_WORKERS, "another worker", START_S)
         assert total(toy, "trimtab_predictions_total{") == N_CALLS
         assert total(toy, "trimtab_serving_version_info{") == N_WORKERS
 
