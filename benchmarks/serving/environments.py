@@ -49,15 +49,16 @@ def python_of(peer: str, root: Path) -> Path:
 
 
 def _make(folder: Path, requirements: tuple[str, ...]) -> None:
-    venv.create(folder, with_pip=True, clear=True)
+    venv.create(folder, clear=True)
     library = f"python{sys.version_info.major}.{sys.version_info.minor}"
     shared = folder / "lib" / library / "site-packages" / "shared.pth"
     shared.write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
-    argv = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    # Our pip, in the peer's interpreter.
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "-q"]
     try:
-        pip = subprocess.run(
-            [*argv, *requirements],
+        done = subprocess.run(
+            [*pip, *requirements],
             env=environment,
             capture_output=True,
             text=True,
@@ -66,6 +67,6 @@ def _make(folder: Path, requirements: tuple[str, ...]) -> None:
         )
     except subprocess.TimeoutExpired:
         raise PeerMissing(f"{requirements[0]} did not install within {INSTALL_S:.0f} s") from None
-    if pip.returncode != 0:
-        lines = pip.stderr.strip().splitlines() or [f"pip ended with {pip.returncode}"]
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"pip ended with {done.returncode}"]
         raise PeerMissing(f"{requirements[0]} does not install: {lines[-1]}")

@@ -99,16 +99,14 @@ def start_peer(
     """
     python = python_of(name, environments)
     served = classification_checkpoint(checkpoint, folder / "infinity") if name == "infinity" else checkpoint
-    port = free_port()
-    log = folder / f"{name}.log"
+    expected = classified(served) if name == "infinity" else Classifier(served)(PROBES)
+    port, log = free_port(), folder / f"{name}.log"
     log.unlink(missing_ok=True)
     argv = [str(python), *arguments_of(name, served, port, folder)]
     environment = {**os.environ, **ENVIRONMENT, "BENCH_CHECKPOINT": str(served)}
     with on_cpus(cpus):
         process = start_child(argv, log=log, environment=environment, death_signal=signal.SIGKILL)
-    server = Server(name, port, (process,))
-    expected = classified(served) if name == "infinity" else Classifier(served)(PROBES)
-    return ready(server, log, expected)
+    return ready(Server(name, port, (process,)), log, expected)
 
 
 def arguments_of(name: str, checkpoint: Path, port: int, folder: Path) -> list[str]:

@@ -4,58 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 from benchmarks.serving.load import Connection, Exchange, LoadProcess, Order, account, drive
+from tests.fixtures.echo import Echo, echoing
 
 TEXTS = ["one", "two", "zwölf", "four"]
-
-
-class Echo(BaseHTTPRequestHandler):
-    """Answers with what it was asked, every third time in chunks; the text "two" is refused."""
-
-    protocol_version = "HTTP/1.1"
-    asked: ClassVar[Counter[str]] = Counter()
-    ports: ClassVar[Counter[int]] = Counter()
-
-    def do_POST(self) -> None:
-        text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"]
-        Echo.asked[text] += 1
-        Echo.ports[self.client_address[1]] += 1
-        body = json.dumps({"scores": [0.25, 0.75], "text": text}).encode()
-        self.send_response(429 if text == "two" else 200)
-        if Echo.asked.total() % 3:
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-            return
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for part in (body[:5], body[5:]):
-            self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
-        self.wfile.write(b"0\r\n\r\n")
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
     """A running echo server."""
-    Echo.asked, Echo.ports = Counter(), Counter()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    with echoing() as port:
+        yield port
 
 
 def test_answers_are_counted() -> None:

@@ -1,10 +1,12 @@
-"""Servers of the comparison: environments, commands, dialects; Trimtab and the plain peer started and asked for real."""
+"""Servers of the comparison: environments, commands, dialects; Trimtab and the plain peer started and asked."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,13 +27,16 @@ from benchmarks.serving.servers import (
     ask,
     classification_checkpoint,
     classified,
+    free_port,
     mlserver_folder,
     ready,
     start_peer,
 )
 from benchmarks.serving.versions import Home, export, open_home
+from service.children import start_child
 from service.valkey import ValkeyServer
 from tests.fixtures.deployment import deployment
+from tests.fixtures.echo import echoing
 
 PEERS = sorted(REQUIREMENTS)
 
@@ -174,21 +179,36 @@ def test_cells_of_two_servers(servers: list[Server], home: Home, tmp_path: Path)
     assert engine == [(0, 1), (0, 4), (1, 1), (1, 4)]
 
 
-@pytest.mark.slow
-def test_a_server_that_answers_otherwise_is_stopped_and_said(checkpoint: Path, tmp_path: Path) -> None:
-    cpus = os.sched_getaffinity(0)
-    server = start_peer("plain", environments=tmp_path, checkpoint=checkpoint, folder=tmp_path, cpus=cpus)
-    with pytest.raises(ServerFailed, match="otherwise"):
-        ready(server, tmp_path / "plain.log", [[0.5, 0.5]] * len(PROBES))
-    assert server.processes[0].poll() is not None
+@pytest.fixture
+def idle(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that waits until it is stopped; it stands for a server whose port somebody else answers."""
+    argv = [sys.executable, "-c", "import signal; print('waiting', flush=True); signal.pause()"]
+    with start_child(
+        argv, log=tmp_path / "log", environment=os.environ, death_signal=signal.SIGKILL
+    ) as process:
+        yield process
+        process.kill()
+
+
+def test_a_server_that_answers_otherwise_is_stopped_and_said(
+    idle: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    with echoing() as port, pytest.raises(ServerFailed, match="otherwise"):
+        ready(Server("plain", port, (idle,)), tmp_path / "log", [[0.5, 0.5]] * len(PROBES))
+    assert idle.poll() is not None
+
+
+def test_a_server_that_answers_rightly_goes_on(idle: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    with echoing() as port:
+        server = ready(Server("plain", port, (idle,)), tmp_path / "log", [[0.25, 0.75]] * len(PROBES))
+    assert (server.roots, server.may_sleep) == ((idle.pid,), True)
+    assert idle.poll() is None
 
 
 def test_a_server_that_does_not_start_says_how_its_log_ends(tmp_path: Path) -> None:
-    with pytest.raises(ServerFailed, match="its log ends"):
-        start_peer(
-            "plain",
-            environments=tmp_path,
-            checkpoint=tmp_path / "nothing",
-            folder=tmp_path,
-            cpus=os.sched_getaffinity(0),
-        )
+    log = tmp_path / "log"
+    argv = [sys.executable, "-c", "raise SystemExit('no model here')"]
+    with start_child(argv, log=log, environment=os.environ, death_signal=signal.SIGKILL) as process:
+        process.wait()
+        with pytest.raises(ServerFailed, match="its log ends: no model here"):
+            ready(Server("plain", free_port(), (process,)), log, [])
