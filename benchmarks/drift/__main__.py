@@ -27,10 +27,10 @@ class Sizes:
     """How much is run; `alarms` None: as many runs as each condition says."""
 
     alarms: int | None = None
-    river_alarms: int = 20
+    river_alarms: int = 10
     delays: int = 60
     delays_by_peers: int = 30
-    river_delays: int = 15
+    river_delays: int = 8
     kinds: int = 20
     repeats: int = 2000
     rounds: int = 5

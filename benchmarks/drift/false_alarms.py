@@ -58,12 +58,12 @@ CONDITIONS = (
     Condition(
         name="independent, reference 4,000",
         traffic="independent",
-        runs=150,
+        runs=100,
         judged_by_peers=0,
         n_reference=4000,
         n_stream=4500,
     ),
-    Condition(name="sessions of 20", traffic="sessions", runs=150, judged_by_peers=0, mean_session=20),
+    Condition(name="sessions of 20", traffic="sessions", runs=100, judged_by_peers=0, mean_session=20),
 )
 
 
