@@ -28,7 +28,7 @@ START_S = 60.0
 
 @pytest.fixture
 def toy(tmp_path: Path, tiny_base_dir: Path, valkey: ValkeyServer) -> Iterator[Deployment]:
-    server = ServerSettings(port=free_port(), poll_s=0.05, drain_s=5.0)
+    server = ServerSettings(port=free_port(), poll_s=0.2, drain_s=5.0)
     with deployment(tmp_path, tiny_base_dir, valkey.url, server=server) as made:
         made.create_model()
         made.add_version(1)
@@ -67,21 +67,29 @@ def url_of(toy: Deployment, path: str) -> str:
     return f"http://127.0.0.1:{toy.settings.server.port}{path}"
 
 
+def every_call_connects() -> httpx.Client:
+    """A client without keep-alive: either worker may take the next call."""
+    return httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
+
+
 def predict(toy: Deployment, n: int) -> list[int]:
     """Versions that answered n calls, each on a connection of its own, so that both workers get some."""
-    answers = [httpx.post(url_of(toy, "/v1/predict"), json={"inputs": "a good film"}) for _ in range(n)]
+    with every_call_connects() as client:
+        answers = [client.post(url_of(toy, "/v1/predict"), json={"inputs": "a good film"}) for _ in range(n)]
     assert [answer.status_code for answer in answers] == [200] * n
     return [answer.json()["model_version"] for answer in answers]
 
 
 def total(toy: Deployment, series: str) -> float:
     """Sum over all label values of the series that start so."""
-    text = httpx.get(url_of(toy, "/metrics")).text
+    with every_call_connects() as client:
+        text = client.get(url_of(toy, "/metrics")).text
     assert "pid=" not in text
     return sum(float(value) for value in re.findall(rf"^{re.escape(series)}.* (\S+)$", text, re.MULTILINE))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_two_workers_follow_one_is_replaced_and_together_they_add_up(toy: Deployment) -> None:
     """One story, because two processes that load a model take their time."""
     with served(toy) as process:
