@@ -18,7 +18,6 @@ from monitoring.histograms import Counts, Doubles, Floats
 
 N_BETS = 8
 _EPS = np.array([0.45, -0.45, 0.9, -0.9])
-_LOCATION_VARIANCE, _SCALE_VARIANCE = 1 / 3, 1 / 5
 # Above any threshold; a smaller M is an e-detector still. Without it, M would need as long to fall after a drift that
 # ended as that drift lasted, and alarm all the while.
 CEILING = 15 * math.log(10)
@@ -36,9 +35,10 @@ def log_payoffs(null: Doubles, n_rows: float = math.inf) -> Doubles:
     left = np.concatenate([np.zeros_like(right[:, :1]), right[:, :-1]], axis=1)
     location = left + right - 1
     scale = 2 * (left**2 + left * right + right**2) - 3 * (left + right) + 1
-    bets = [(location, _LOCATION_VARIANCE), (scale, _SCALE_VARIANCE)]
     table = [
-        np.log1p(eps * bet) - _price(abs(eps), variance, n_rows) for bet, variance in bets for eps in _EPS
+        np.log1p(eps * bet) - _price(abs(eps), _variance(bet, right - left, n_rows), n_rows)[:, None]
+        for bet in (location, scale)
+        for eps in _EPS
     ]
     return np.stack(table, axis=-1)
 
@@ -72,7 +72,15 @@ def log10_statistic(log_m: Doubles) -> float:
     return (largest + math.log(np.exp(log_m - largest).mean())) / math.log(10)
 
 
-def _price(eps: float, variance: float, n_rows: float) -> float:
+def _variance(bet: Doubles, shares: Doubles, n_rows: float) -> Doubles:
+    """Of a bet (d, BINS) under the null, (d,): 1/3 or 1/5 for a feature without ties, small for one that is rarely not
+    the same. At least 1/n_rows, for what n_rows rows never showed may still come that often.
+    """
+    seen = (shares * np.square(bet)).sum(axis=-1)
+    return np.asarray(np.maximum(seen, 1.0 / n_rows), dtype=np.float64)
+
+
+def _price(eps: float, variance: Doubles, n_rows: float) -> Doubles:
     """What a bet pays for each event: log of a bound on its mean under the error that it is protected against."""
-    error = _ERROR_PAID * math.sqrt(variance / n_rows)
-    return math.log1p(eps * max(error - eps * variance / 4, 0.0))
+    error = _ERROR_PAID * np.sqrt(variance / n_rows)
+    return np.asarray(np.log1p(eps * np.maximum(error - eps * variance / 4, 0.0)), dtype=np.float64)

@@ -165,3 +165,28 @@ def test_a_constant_feature_never_bets() -> None:
     counts = np.zeros((1, BINS), dtype=np.int64)
     counts[0, 7] = 50
     assert block_evidence(counts, log_payoffs(distribution(counts))).tolist() == [[0.0] * N_BETS]
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.001, 0.003, 0.02])
+def test_features_that_are_nearly_always_the_same_do_not_switch_it_off(rate: float) -> None:
+    """Shares of scripts and digits are; a bet on the error of their few reference rows must not grow."""
+    random = np.random.default_rng(0)
+    n_features, n_rows = 40, 2_000
+    reference = (random.random((n_rows, n_features)) < rate).astype(np.float64)
+    edges = fit_edges([reference])
+    payoffs = log_payoffs(distribution(count(bin_rows(edges, reference))), n_rows)
+    fresh = (random.random((50_000, n_features)) < rate).astype(np.float64)
+    evidence = block_evidence(count(bin_rows(edges, fresh)), payoffs) / len(fresh)
+    assert evidence.max() < 0.0
+
+
+def test_a_value_that_the_reference_never_had_is_noticed() -> None:
+    reference = np.zeros((2_000, 1))
+    edges = fit_edges([reference])
+    payoffs = log_payoffs(distribution(count(bin_rows(edges, reference))), len(reference))
+    log_m = start(1)
+    for _ in range(10):
+        block = np.zeros((50, 1))
+        block[:5] = 0.2  # one text in ten has a letter of a script that was never seen
+        log_m = advance(log_m, count(bin_rows(edges, block)), payoffs)
+    assert log10_statistic(log_m) > 6.0
