@@ -48,6 +48,8 @@ def _show_arms(reports: Sequence[DriftReport]) -> None:
     thresholds = "simulated" if newest.calibrated else "safe ones until the simulation is done"
     title = f"Arms at the newest check (alarm above a ratio of 1; thresholds: {thresholds})"
     print_table(title, ("arm", "statistic", "threshold", "ratio", "history (█ = alarm)"), rows, empty="")
+    if all(arm.name != "e_detector" for arm in newest.arms):
+        _say("The e-detector is off: the reference is too small, or its traffic comes in sessions.")
 
 
 def _history(reports: Sequence[DriftReport], name: str) -> list[float]:

@@ -81,6 +81,14 @@ def test_the_page_says_what_happened_whether_it_hurts_and_why(drift: Trimtab) ->
         assert part in page, part
 
 
+def test_an_arm_that_is_off_is_said_to_be(drift: Trimtab, toy: Deployment) -> None:
+    assert "The e-detector is off" in drift("toy").out
+    on = ArmStatistic(name="e_detector", statistic=1.0, threshold=5.0)
+    with toy.ledger.begin() as tx:
+        reports.save_report(tx, replace(QUIET, id="r3", arms=(on, *QUIET.arms)))
+    assert "The e-detector is off" not in drift("toy").out
+
+
 def test_history_runs_from_old_to_new(drift: Trimtab) -> None:
     assert f"{LEVELS[3]}{LEVELS[7]}" in drift("toy").out
 
