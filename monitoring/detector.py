@@ -19,7 +19,6 @@ from monitoring.histograms import (
     Floats,
     bin_rows,
     count,
-    distribution,
     energy,
     ks_binned,
 )
@@ -89,8 +88,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class _Block:
+    """Raw rows (n, d) and, for each feature, how many lie in each bin or below it, (d, BINS)."""
+
     rows: Floats
-    counts: Counts
+    up_to: Counts
 
 
 class Detector:
@@ -100,7 +101,7 @@ class Detector:
         self._known, self._windows = known, windows
         self._blocks: deque[_Block] = deque(maxlen=windows.long // windows.block)
         self._short, self._long = (np.zeros((known.n_features, BINS), dtype=np.int64) for _ in range(2))
-        self._payoffs = log_payoffs(known.distributions[0], len(known.rows[0]))
+        self._payoffs = log_payoffs(known.distributions[0], len(known.rows[0])).astype(np.float32)
         self._log_m = start(known.n_features)
 
     @classmethod
@@ -148,14 +149,15 @@ class Detector:
         """
         for block in self._split(rows):
             self._slide(block)
-            self._log_m = advance(self._log_m, block.counts, self._payoffs_of(block.counts))
+            counts = np.diff(block.up_to, axis=-1, prepend=block.up_to.dtype.type(0))
+            self._log_m = advance(self._log_m, counts, self._payoffs_of(block.up_to))
 
     def read(self) -> Reading:
         """The statistics as they are now."""
         return Reading(
             e_detector=log10_statistic(self._log_m),
-            short=self._looks(self._short) if self.full else (),
-            long=self._looks(self._long) if self.n_events == self._windows.long else None,
+            short=self._looks(self._short, self._windows.short) if self.full else (),
+            long=self._looks(self._long, self._windows.long) if self.n_events == self._windows.long else None,
         )
 
     def _split(self, rows: Floats) -> list[_Block]:
@@ -166,26 +168,26 @@ class Detector:
         return [self._block(rows[i : i + size], bins[i : i + size]) for i in range(0, len(rows), size)]
 
     def _block(self, rows: Floats, bins: Bins) -> _Block:
-        return _Block(rows.copy(), count(bins).astype(np.min_scalar_type(len(bins))))
+        return _Block(rows.copy(), np.cumsum(count(bins), axis=-1).astype(np.min_scalar_type(len(bins))))
 
     def _slide(self, block: _Block) -> None:
         n_short = self._windows.short // self._windows.block
         if len(self._blocks) >= n_short:
-            self._short -= self._blocks[-n_short].counts
+            self._short -= self._blocks[-n_short].up_to
         if len(self._blocks) == self._blocks.maxlen:
-            self._long -= self._blocks[0].counts
+            self._long -= self._blocks[0].up_to
         self._blocks.append(block)
-        self._short += block.counts
-        self._long += block.counts
+        self._short += block.up_to
+        self._long += block.up_to
 
-    def _payoffs_of(self, counts: Counts) -> Doubles:
+    def _payoffs_of(self, up_to: Counts) -> Floats:
         """With several domains a block is bet on against their mixture that fits it best: that only shrinks bets."""
         if len(self._known.names) == 1:
             return self._payoffs
-        weights = mixture_weights(self._known, distribution(counts))
+        weights = mixture_weights(self._known, up_to / self._windows.block)
         return log_payoffs(mix(self._known, weights), effective_rows(self._known, weights))
 
-    def _looks(self, counts: Counts) -> tuple[Look, ...]:
-        window = distribution(counts)
+    def _looks(self, up_to: Counts, size: int) -> tuple[Look, ...]:
+        window = up_to / size
         candidates = hypotheses(self._known, window)
         return tuple(Look(each, ks_binned(window, each.distribution)) for each in candidates)

@@ -54,7 +54,7 @@ def block_evidence(counts: Floats | Counts, payoffs: Floats) -> Floats:
     return evidence
 
 
-def advance(log_m: Doubles, counts: Counts, payoffs: Doubles) -> Doubles:
+def advance(log_m: Doubles, counts: Counts, payoffs: Floats) -> Doubles:
     """Log M (d, N_BETS) after a block with counts (d, BINS), at most `CEILING`."""
     return np.minimum(np.logaddexp(log_m, 0.0) + block_evidence(counts, payoffs), CEILING)
 
