@@ -19,7 +19,6 @@ from trimtab.adapter import AdapterManifest, verify
 from trimtab.base import BaseModel, load_base
 from trimtab.bundle import (
     GOLDEN_TEXTS,
-    PROBE_TEXTS,
     ModelBundle,
     at_precision,
     build_bundle,
@@ -196,6 +195,6 @@ def _check_name(manifest: AdapterManifest, version: Served) -> None:
 
 
 def _warm_up(bundle: ModelBundle) -> None:
-    """The shapes of traffic: one text, a few, and a batch of many lengths."""
-    for texts in (GOLDEN_TEXTS[:1], GOLDEN_TEXTS, PROBE_TEXTS):
+    """One text and a few: the weights are paged in, and the kernels know their shapes."""
+    for texts in (GOLDEN_TEXTS[:1], GOLDEN_TEXTS):
         bundle.predict(texts)

@@ -35,26 +35,34 @@ class OneDnnLinear(nn.Linear):
 
 
 class Int8Linear(nn.Module):
-    """y = x W^T + b in 8 bits: one scale for each row of x (token) and each row of W (output channel). CPU only.
+    """y = x W^T + b in 8 bits: a scale for each row of W (output channel), a scale and an offset for each token x. CPU.
 
-    x is quantised as it comes, each token by its own largest magnitude, so that what a token becomes does not depend on
-    its batch: the vector-wise quantisation of LLM.int8() (https://arxiv.org/abs/2208.07339), without outlier columns.
+    A token is quantised as it comes, over its own range, so that what becomes of it does not depend on its batch: the
+    vector-wise quantisation of LLM.int8() (https://arxiv.org/abs/2208.07339), without outlier columns, with offsets,
+    because activations after GELU and LayerNorm are one-sided. With x = offset + step q:
+    y = step (q W^T) + offset sum(W) + b.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         scales = weight.abs().amax(dim=1).clamp_min(_SMALLEST) / 127
+        whole = (weight / scales[:, None]).round().to(torch.int8)
         # (in, out), as the product takes it.
-        self.weight = nn.Buffer((weight / scales[:, None]).round().to(torch.int8).t().contiguous())
+        self.weight = nn.Buffer(whole.t().contiguous())
         self.scales = nn.Buffer(scales)
+        self.sums = nn.Buffer(whole.sum(dim=1) * scales)
         self.bias = nn.Buffer(torch.zeros(len(weight)) if bias is None else bias)
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.flatten(0, -2)
-        largest = rows.abs().amax(dim=1, keepdim=True).clamp_min_(_SMALLEST)
-        whole = torch.mul(rows, 127.0 / largest).round_().to(torch.int8)
-        product = torch._int_mm(whole, self.weight) * (largest / 127)  # noqa: SLF001  # sums in 32 bits, exactly
-        return torch.addcmul(self.bias, product, self.scales).view(*x.shape[:-1], -1)
+        low, high = rows.amin(dim=1, keepdim=True), rows.amax(dim=1, keepdim=True)
+        step = ((high - low) / 255).clamp_min_(_SMALLEST)
+        # Multiples of the step above the offset, from -128 to 127.
+        offset = low + 128 * step
+        whole = torch.sub(rows, offset).mul_(1 / step).round_().clamp_(-128, 127).to(torch.int8)
+        product = torch._int_mm(whole, self.weight) * step  # noqa: SLF001  # sums in 32 bits, exactly
+        out = torch.addcmul(self.bias, offset, self.sums).addcmul_(product, self.scales)
+        return out.view(*x.shape[:-1], -1)
 
 
 def with_fast_linears(encoder: nn.Module, device: torch.device) -> nn.Module:

@@ -13,7 +13,7 @@ MODEL = ("torch", "transformers", "peft")
 WEB = ("fastapi", "starlette", "uvicorn")
 QUEUE = ("celery", "kombu")
 # The only modules of `trimtab` that hold a model.
-TORCH_MODULES = {"trimtab.base", "trimtab.bundle"}
+TORCH_MODULES = {"trimtab.base", "trimtab.bundle", "trimtab.kernels", "trimtab.packing"}
 
 LOADS = """
 import importlib, sys

@@ -261,3 +261,30 @@ class TestQuarantine:
         assert generation(tx, model) == 1
         with pytest.raises(VersionNotFound):
             versions.quarantine(tx, model, 9, reason="bad", replica="replica-1")
+
+
+class TestServed:
+    def test_every_alias_with_its_version_and_without_large_members(self, tx: Connection, model: str):
+        versions.promote(tx, model, 2, **BY)
+        versions.set_alias(tx, model, "baseline", 1, **BY)
+        served = versions.served_versions(tx)[model]
+        assert {alias: version.n for alias, version in served.items()} == versions.get_aliases(tx, model)
+        whole = versions.get_version(tx, model, 2)
+        found = served["champion"]
+        assert (found.model, found.digest, found.state, found.reason) == (
+            model, whole.digest, whole.state, whole.reason,
+        )  # fmt: skip
+        assert served["previous"] == served["baseline"]
+        assert not {"manifest", "gate"} & set(vars(found))
+
+    def test_a_model_without_aliases_is_not_there(self, tx: Connection):
+        models.create_model(tx, "empty", ("a", "b"), "base", "0" * 64)
+        assert "empty" not in versions.served_versions(tx)
+
+    def test_another_models_version_of_the_same_number_is_another(self, tx: Connection, model: str):
+        models.create_model(tx, "other", ("a", "b"), "base", "0" * 64)
+        add_version(tx, "other", 1)
+        versions.promote(tx, "other", 1, **BY)
+        served = versions.served_versions(tx)
+        assert served["other"]["champion"].model == "other"
+        assert served[model]["champion"].model == model
