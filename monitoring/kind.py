@@ -2,10 +2,10 @@
 
 | evidence | kind |
 |---|---|
-| one of several clients accounts for it | source |
+| the inputs changed, and one of several clients accounts for it | source |
 | the labels arm fires, the inputs are quiet | concept |
 | reweighting the classes leaves nothing to explain | label shift |
-| unknown tokens and scripts carry more than half of the energy | vocabulary |
+| unknown tokens or a script moved more than anything else | vocabulary |
 | inputs changed, and the model is estimated or known to be worse | covariate, harmful |
 | inputs changed, and no harm is visible | covariate, benign |
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from trimtab.drift import DriftKind, Harm, LabelledRisk, LabelShiftFound, Share
 
-MOST = 0.5  # share of the energy above which some features are what moved
+MOST = 0.5  # share of the traffic like nothing known above which estimates of accuracy extrapolate
 UNDERSTATED = 0.5  # estimates showed 30 to 70 % of the harm there was: half of a drop stands for all of it
 ATC_SURE = 1.645  # standard normal quantile: 95 %, one-sided
 EFFECTS = (0.1, 0.2, 0.4)  # largest D of severity 1, 2, 3
@@ -103,13 +103,13 @@ def atc_low(harm: Harm, n_window: int) -> float:
 
 
 def _kind(evidence: Evidence, harmful: bool, min_effect: float) -> DriftKind:
-    if evidence.source is not None:
-        return DriftKind.SOURCE
     if not evidence.inputs:
         return DriftKind.CONCEPT
+    if evidence.source is not None:
+        return DriftKind.SOURCE
     if evidence.label_shift is not None and evidence.label_shift.explains:
         return DriftKind.LABEL_SHIFT
-    if evidence.vocabulary_share > MOST and evidence.vocabulary_ks >= min_effect:
+    if evidence.vocabulary_ks >= max(evidence.max_ks, min_effect):
         return DriftKind.VOCABULARY
     return DriftKind.COVARIATE_HARMFUL if harmful else DriftKind.COVARIATE_BENIGN
 
@@ -159,7 +159,7 @@ def _what(kind: DriftKind, evidence: Evidence) -> str:
         before, after = found.prior_before[grown], found.prior_after[grown]
         return f"{kind.meaning} {grown!r} went from {before:.0%} to {after:.0%}."
     if kind is DriftKind.VOCABULARY:
-        return f"{kind.meaning} They carry {evidence.vocabulary_share:.0%} of it."
+        return f"{kind.meaning} They carry {evidence.vocabulary_share:.0%} of the change."
     unknown = f", and at least {evidence.unexplained_low:.0%} of them are like nothing known"
     return f"The inputs changed (largest D {evidence.max_ks:.2f}{unknown if evidence.unexplained_low >= 0.01 else ''})."
 

@@ -56,9 +56,19 @@ def verdict(evidence: Evidence) -> Judgement:
             True,
         ),
         (replace(QUIET, label_shift=shift(explains=False)), DriftKind.COVARIATE_BENIGN, False),
-        (replace(QUIET, vocabulary_share=0.7, vocabulary_ks=0.3), DriftKind.VOCABULARY, False),
-        (replace(QUIET, vocabulary_share=0.7, vocabulary_ks=0.05), DriftKind.COVARIATE_BENIGN, False),
-        (replace(QUIET, vocabulary_share=0.4, vocabulary_ks=0.3), DriftKind.COVARIATE_BENIGN, False),
+        (replace(QUIET, max_ks=0.3, vocabulary_ks=0.3), DriftKind.VOCABULARY, False),
+        (replace(QUIET, max_ks=0.05, vocabulary_ks=0.05), DriftKind.COVARIATE_BENIGN, False),
+        (replace(QUIET, max_ks=0.4, vocabulary_ks=0.3), DriftKind.COVARIATE_BENIGN, False),
+        (
+            replace(
+                QUIET,
+                inputs=False,
+                labelled=labels(alarm=True),
+                source=Share(name="bot", share=0.2, share_new=0.9),
+            ),
+            DriftKind.CONCEPT,
+            True,
+        ),
         (
             replace(QUIET, source=Share(name="bot", share=0.2, share_new=0.9), harm=harm(0.1, 0.08, 0.1)),
             DriftKind.SOURCE,
