@@ -4,6 +4,7 @@ set -euo pipefail
 
 packages=(
     postgresql               # the ledger on PostgreSQL
+    nginx-light              # the compose file's front door: its configuration is checked
     redis-server             # Redis with TLS: the Valkey of the wheel has none
 )
 
