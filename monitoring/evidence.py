@@ -21,6 +21,7 @@ from trimtab.settings import DriftSettings
 from trimtab.stats.sequential import risk_increase
 
 UNEXPLAINED = 0.05  # share of the window that no known domain explains: from here on it is worth acting on
+FEWEST_CHANGED = 100  # events that harm is estimated on
 ANY_RUN = 2.0  # where a change began does not depend on the run length
 
 
@@ -49,7 +50,7 @@ def labels_so_far(
 
 
 def estimated_harm(baseline: Baseline, finding: Finding, rows: Floats) -> Harm | None:
-    """Accuracy of the window that speaks, estimated without labels; None without enough labelled reference rows."""
+    """Accuracy on (n, d) rows of traffic, estimated without labels; None without enough labelled reference rows."""
     hypothesis = finding.look.hypothesis
     mixed = hypothesis.name == MIXTURE
     model = baseline.confidence_for(hypothesis) if mixed else baseline.confidence[hypothesis.name]
@@ -57,6 +58,14 @@ def estimated_harm(baseline: Baseline, finding: Finding, rows: Floats) -> Harm |
         return None
     max_prob, entropy = (rows[:, baseline.features.index(name)] for name in ("max_prob", "entropy"))
     return estimate_harm(model, max_prob, entropy)
+
+
+def changed_rows(rows: Floats, n_changed: int, n_window: int) -> Floats:
+    """The newest of (n, d) rows that harm is estimated on: those since the change, as far as the window reaches.
+
+    Rows from before the change would only dilute what it costs; with fewer than FEWEST_CHANGED nothing could be told.
+    """
+    return rows[-min(n_window, max(n_changed, FEWEST_CHANGED)) :]
 
 
 def meaning_of(
@@ -72,7 +81,7 @@ def meaning_of(
     Args:
         baseline: Of the version that answered.
         finding: With an alarm.
-        harm: `estimated_harm` of the window that speaks.
+        harm: `estimated_harm` of the events since the change (`changed_rows`).
         labelled: `labels_so_far`.
         traffic: The samples of that window, as far as the ledger still keeps them.
         drift: The tolerances.
@@ -128,7 +137,6 @@ def _evidence(baseline: Baseline, finding: Finding, explanation: Explanation) ->
     ks = finding.look.ks[np.isin(baseline.features, VOCABULARY_FEATURES)]
     return Evidence(
         inputs=any(arm.alarm for arm in finding.arms if arm.name != "labels"),
-        n_window=finding.n_window,
         max_ks=finding.max_ks,
         vocabulary_share=energy(ks) / max(finding.look.energy, 1e-12),
         vocabulary_ks=float(ks.max(initial=0.0)),

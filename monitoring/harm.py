@@ -97,6 +97,7 @@ def estimate_harm(model: ConfidenceModel, max_prob: Floats, entropy: Floats) -> 
         atc_accuracy=float((entropy <= model.max_entropy).mean()),
         n_reference=int(model.n),
         note=NOTE,
+        n_events=len(max_prob),
     )
 
 

@@ -33,7 +33,6 @@ class Evidence:
 
     Attributes:
         inputs: An arm on the inputs fired; else it was the labels arm alone.
-        n_window: Events behind the window's statistics.
         max_ks: Largest D.
         vocabulary_share: Share of the energy in `features.VOCABULARY_FEATURES`; vocabulary_ks: largest D there.
         unexplained_share, unexplained_low: Share of events like nothing known, and its lower bound.
@@ -42,7 +41,6 @@ class Evidence:
     """
 
     inputs: bool
-    n_window: int
     max_ks: float
     vocabulary_share: float = 0.0
     vocabulary_ks: float = 0.0
@@ -88,7 +86,7 @@ def estimates_say_so(evidence: Evidence, max_accuracy_drop: float) -> bool:
     if harm is None:
         return False
     by_cbpe = harm.drop_low > 0 and harm.drop >= UNDERSTATED * max_accuracy_drop
-    return by_cbpe or (atc_low(harm, evidence.n_window) > 0 and atc_drop(harm) >= max_accuracy_drop)
+    return by_cbpe or (atc_low(harm) > 0 and atc_drop(harm) >= max_accuracy_drop)
 
 
 def atc_drop(harm: Harm) -> float:
@@ -96,10 +94,10 @@ def atc_drop(harm: Harm) -> float:
     return harm.reference_accuracy - harm.atc_accuracy
 
 
-def atc_low(harm: Harm, n_window: int) -> float:
+def atc_low(harm: Harm) -> float:
     """Lower 95 % bound of ATC's drop: a difference of two shares."""
     p, q = harm.atc_accuracy, harm.reference_accuracy
-    return atc_drop(harm) - ATC_SURE * math.sqrt(p * (1 - p) / n_window + q * (1 - q) / harm.n_reference)
+    return atc_drop(harm) - ATC_SURE * math.sqrt(p * (1 - p) / harm.n_events + q * (1 - q) / harm.n_reference)
 
 
 def _kind(evidence: Evidence, harmful: bool, min_effect: float) -> DriftKind:
@@ -137,7 +135,7 @@ def _largest_drop(evidence: Evidence) -> float:
     drops = [0.0]
     if evidence.harm is not None and evidence.harm.drop_low > 0:
         drops.append(evidence.harm.drop)
-    if evidence.harm is not None and atc_low(evidence.harm, evidence.n_window) > 0:
+    if evidence.harm is not None and atc_low(evidence.harm) > 0:
         drops.append(atc_drop(evidence.harm))
     if evidence.labelled is not None and evidence.labelled.drop_low > 0:
         drops.append(evidence.labelled.reference_accuracy - evidence.labelled.accuracy)

@@ -13,6 +13,7 @@ from monitoring.dependence import lag_one, noise
 from monitoring.detectors import Following
 from monitoring.evidence import (
     Meaning,
+    changed_rows,
     concept_start,
     estimated_harm,
     labels_so_far,
@@ -99,13 +100,15 @@ def _see(
     run_length = _labels_per_alarm(tx, station, state)
     labelled = labels_so_far(baseline, outcomes, tolerance=drift.max_accuracy_drop, run_length=run_length)
     finding = judge_reading(baseline, detector.read(), (windows.short, windows.long), labelled)
-    rows = detector.rows
-    harm = estimated_harm(baseline, finding, rows[-finding.n_window :])
-    meaning, change_seq = Meaning(harm=harm), None
+    rows, n_changed, change_seq = detector.rows, finding.n_window, None
     if finding.alarm:
         traffic = _traffic(tx, state, windows.long, baseline)
-        meaning = _meaning(baseline, finding, harm, labelled, traffic, drift)
         change_seq = None if state.in_alarm else _change_seq(baseline, finding, traffic, outcomes, drift)
+        n_changed = int((traffic.seqs >= (change_seq or state.change_from_seq or 0)).sum())
+    harm = estimated_harm(baseline, finding, changed_rows(rows, n_changed, finding.n_window))
+    meaning = Meaning(harm=harm)
+    if finding.alarm:
+        meaning = _meaning(baseline, finding, harm, labelled, traffic, drift)
     return Seen(
         finding=finding,
         labelled=labelled,

@@ -144,7 +144,7 @@ class Harm:
     """Accuracy estimated without labels; it understates harm, which `note` says with its reason.
 
     drop: reference_accuracy - estimated_accuracy (CBPE); drop_low: its lower bound. atc_accuracy: by ATC.
-    n_reference: labelled reference rows that the estimate was calibrated on.
+    n_reference: labelled reference rows that the estimate was calibrated on; n_events: events that it speaks of.
     """
 
     reference_accuracy: float
@@ -154,6 +154,7 @@ class Harm:
     atc_accuracy: float
     n_reference: int
     note: str
+    n_events: int = 500
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,9 +26,9 @@ from benchmarks.drift.corpus import DERIVED, SOURCE
 from benchmarks.drift.delays import MONTHLY, N_REFERENCE, WARM_UP
 from benchmarks.drift.trace import N_ARMS_PROMISED, WINDOWS, thresholds_for
 from benchmarks.drift.workers import Record, run_all
-from monitoring.check import Baseline, judge_reading
+from monitoring.check import Baseline, change_index, judge_reading
 from monitoring.detector import Detector
-from monitoring.evidence import estimated_harm, labels_so_far, meaning_of, worth_acting_on
+from monitoring.evidence import changed_rows, estimated_harm, labels_so_far, meaning_of, worth_acting_on
 from monitoring.mixture import know_domains
 from trimtab.drift import DriftKind
 from trimtab.features import Floats, Integers, References
@@ -169,22 +169,28 @@ def one_run(cached: Path, number: int) -> Record:
 
 def follow_up(baseline: Baseline, traffic: Traffic, start: int) -> Said:
     """What is said of a change behind the first `start` events."""
-    detector, in_a_row, at, first = Detector(baseline.known, WINDOWS), 0, None, None
+    detector, in_a_row, at, first, begun = Detector(baseline.known, WINDOWS), 0, None, None, None
     for end in range(WINDOWS.block, len(traffic.rows) + 1, WINDOWS.block):
         detector.take(traffic.rows[end - WINDOWS.block : end])
         if end <= start:
             continue
-        kind = look(baseline, detector, traffic, start, end)
+        kind = look(baseline, detector, traffic, (start, end), begun)
         in_a_row = in_a_row + 1 if kind is not None else 0
         if at is None and in_a_row == SETTINGS.confirm_checks:
-            at, first = end - start, kind
+            at, first, begun = end - start, kind, change_before(baseline, detector, end)
         if at is not None and end - start >= WINDOWS.short:
             return Said(at, first, kind)
     return Said(at, first, None)
 
 
-def look(baseline: Baseline, detector: Detector, traffic: Traffic, start: int, end: int) -> DriftKind | None:
-    """The kind that is said after `end` events, if it is an alarm that is worth acting on."""
+def look(
+    baseline: Baseline, detector: Detector, traffic: Traffic, span: tuple[int, int], begun: int | None
+) -> DriftKind | None:
+    """The kind that is said after `span[1]` events, if it is an alarm that is worth acting on.
+
+    Labels count from `span[0]` on; `begun` is where a confirmed alarm took the change to be.
+    """
+    start, end = span
     labelled = start + np.flatnonzero(traffic.labelled[start:end])
     outcomes = [Outcome(seq=int(i), right=bool(traffic.right[i])) for i in labelled]
     tolerance, run_length = SETTINGS.max_accuracy_drop, N_ARMS_PROMISED * MONTHLY
@@ -192,12 +198,19 @@ def look(baseline: Baseline, detector: Detector, traffic: Traffic, start: int, e
     finding = judge_reading(baseline, detector.read(), (WINDOWS.short, WINDOWS.long), risk)
     if not finding.alarm:
         return None
-    harm = estimated_harm(baseline, finding, detector.rows[-finding.n_window :])
+    n_changed = end - (change_before(baseline, detector, end) if begun is None else begun)
+    harm = estimated_harm(baseline, finding, changed_rows(detector.rows, n_changed, finding.n_window))
     window = window_of(baseline, traffic, end - finding.n_window, end)
     meaning = meaning_of(baseline, finding, harm, risk, window, SETTINGS)
     if meaning.judgement is None or not worth_acting_on(finding, meaning, SETTINGS.min_effect):
         return None
     return meaning.judgement.kind
+
+
+def change_before(baseline: Baseline, detector: Detector, end: int) -> int:
+    """The event at which the change is taken to begin, `end` events into the traffic."""
+    rows = detector.rows
+    return end - len(rows) + change_index(baseline.known, rows, WINDOWS.short)
 
 
 def baseline_of(world: World, index: Integers, seed: int) -> Baseline:

@@ -12,7 +12,9 @@ from monitoring.calibration import ArmThreshold, Thresholds
 from monitoring.check import Baseline, Finding, judge_reading
 from monitoring.detector import Detector, Windows
 from monitoring.evidence import (
+    FEWEST_CHANGED,
     Meaning,
+    changed_rows,
     concept_start,
     estimated_harm,
     labels_so_far,
@@ -171,3 +173,10 @@ def test_an_alarm_is_worth_acting_on_by_size_by_harm_or_by_novelty(ks: float) ->
     assert worth_acting_on(small, new, 0.1)
     assert worth_acting_on(small, harmful, 0.1)
     assert not worth_acting_on(quiet, harmful, 0.0)
+
+
+def test_harm_is_estimated_on_the_events_since_the_change() -> None:
+    rows = np.arange(2000.0).reshape(-1, 1)
+    assert changed_rows(rows, 180, 500)[0, 0] == 1820
+    assert changed_rows(rows, 1500, 500)[0, 0] == 1500
+    assert len(changed_rows(rows, 3, 500)) == FEWEST_CHANGED

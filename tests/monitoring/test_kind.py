@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from monitoring.kind import Evidence, Judgement, atc_low, judge
 from trimtab.drift import DriftKind, Harm, LabelledRisk, LabelShiftFound, Share
 
-QUIET = Evidence(inputs=True, n_window=500, max_ks=0.15)
+QUIET = Evidence(inputs=True, max_ks=0.15)
 
 
 def harm(drop: float, low: float, atc: float) -> Harm:
@@ -105,9 +105,9 @@ def test_severity(evidence: Evidence, severity: int) -> None:
 
 def test_a_drop_by_atc_counts_only_beyond_its_noise() -> None:
     small = harm(0.0, -0.02, 0.031)
-    assert atc_low(small, 500) < 0 < atc_low(small, 20_000)
+    assert atc_low(small) < 0 < atc_low(replace(small, n_events=20_000))
     assert not verdict(replace(QUIET, harm=small)).harmful
-    assert verdict(replace(QUIET, harm=small, n_window=20_000)).harmful
+    assert verdict(replace(QUIET, harm=replace(small, n_events=20_000))).harmful
 
 
 def test_the_words_say_what_happened_whether_it_hurts_and_what_follows() -> None:
@@ -145,7 +145,7 @@ def test_more_harm_never_makes_it_less_severe(
     max_ks: float, unexplained: float, drop: float, noise: float, atc: float, inputs: bool
 ) -> None:
     evidence = Evidence(
-        inputs=inputs, n_window=500, max_ks=max_ks, unexplained_share=unexplained, harm=harm(drop, drop - noise, atc),
+        inputs=inputs, max_ks=max_ks, unexplained_share=unexplained, harm=harm(drop, drop - noise, atc),
         labelled=None if inputs else labels(True),
     )  # fmt: skip
     worse = replace(evidence, harm=harm(drop + 0.05, drop + 0.05 - noise, atc))
