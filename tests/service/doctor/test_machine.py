@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +23,10 @@ from service.doctor.machine import (
 )
 from trimtab.adapter import create_keys
 from trimtab.errors import SettingsError
+from trimtab.ledger import Ledger
 from trimtab.settings import AuthSettings, ServerSettings, Settings
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -102,3 +108,37 @@ def test_versions_are_named() -> None:
     said = only(check_libraries(Settings())).detail
     assert "trimtab 0.1.0" in said
     assert "Python 3." in said
+
+
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+
+HIDDEN = {"torch", "transformers", "peft", "fastapi", "starlette", "uvicorn"}
+
+class Light(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in HIDDEN else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Light
+from service.cli.app import app
+app()
+"""
+
+
+@pytest.mark.parametrize(
+    "command", ["doctor", "status", "collect", "backup saved.zip", "migrate --create-keys"]
+)
+def test_the_monitors_image_can_run_it(command: str, tmp_path: Path) -> None:
+    """Without torch and without a web server: what is kept in order by hand needs neither."""
+    settings = Settings(home=tmp_path)
+    create_keys(settings.private_key_path, settings.public_key_path)
+    ledger = Ledger(settings.ledger_url)
+    ledger.migrate()
+    ledger.close()
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT, "--home", str(tmp_path), *command.split()],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (run.returncode, run.stderr) == (0, "")
