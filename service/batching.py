@@ -39,8 +39,8 @@ class Batcher:
         # Base digest -> seconds a token, a moving average over batches.
         self._pace: dict[str, float] = {}
         self._busy_until = 0.0
-        # Works of the last batch, and when it ended.
-        self._last_n = 0
+        # Works of the last batch and those that it left waiting, and when it ended.
+        self._crowd = 0
         self._last_end = 0.0
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -158,17 +158,19 @@ class Batcher:
             late = self._queue.expired(now)
             batch = self._queue.take(max_items=limits.max_batch_items, max_tokens=limits.max_batch_tokens)
             self._busy_until = now + sum(work.cost_s for work in batch)
+            self._crowd = len(batch) + len(self._queue)
         _settle([(work, DeadlineExceeded()) for work in late])
         return batch
 
     def _under_load(self) -> bool:
-        """Whether those just answered will ask again at once: the last batch held several, a moment ago."""
-        return self._last_n > 1 and time.monotonic() - self._last_end < _LULL_S
+        """Whether those just answered will ask again at once: there were several, a moment ago."""
+        return self._crowd > 1 and time.monotonic() - self._last_end < _LULL_S
 
     def _is_full(self) -> bool:
-        """Whether as much waits as the last batch had, or as one can hold."""
-        full = self._queue.n_tokens >= self._limits.max_batch_tokens
-        return self._closed or full or len(self._queue) >= self._last_n
+        """Whether as many wait as there were, or as a batch can hold."""
+        queue, limits = self._queue, self._limits
+        full = queue.n_items >= limits.max_batch_items or queue.n_tokens >= limits.max_batch_tokens
+        return self._closed or full or len(queue) >= self._crowd
 
     def _compute(self, batch: list[Work]) -> None:
         bundle, started = batch[0].bundle, time.monotonic()
@@ -193,7 +195,7 @@ class Batcher:
                 for work, end in zip(batch, ends.tolist(), strict=True)
             ]
         )
-        self._last_n, self._last_end = len(batch), time.monotonic()
+        self._last_end = time.monotonic()
 
     def _account(self, batch: Sequence[Work], compute_s: float) -> None:
         bundle = batch[0].bundle

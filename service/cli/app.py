@@ -14,6 +14,7 @@ import typer
 
 from service.cli import act, demo, drift, keep, keys, labels, look, processes, replay
 from service.cli.entry import Entry
+from service.threads import prepare_environment
 from trimtab.errors import (
     AlreadyExists,
     BaseModelMissing,
@@ -56,8 +57,8 @@ app.add_typer(labels.app, name="labels")
 
 def main() -> None:
     """The console script."""
-    # Before torch is loaded: threads that spin while they wait take the cores from everybody else on the machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Before torch is loaded.
+    prepare_environment(os.environ)
     try:
         app()
     except TrimtabError as error:
