@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 # A constraints file given by the environment also holds for the isolated build of this package.
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: help setup demo test up bench bench-drift lint type fmt clean
+.PHONY: help setup demo test up bench bench-drift bench-serving bench-purity lint type fmt clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -41,6 +41,12 @@ bench: $(STAMP)  ## benchmarks with their report
 
 bench-drift: $(STAMP)  ## the drift monitor beside its peers, half an hour; ARGS=--quick tries it
 	$(BIN)/python -m benchmarks.drift $(ARGS)
+
+bench-serving: $(STAMP)  ## engine and HTTP beside other servers, twenty minutes; ARGS="--peers plain --rounds 3" tries it
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.serving --out $(or $(OUT),bench-serving) $(ARGS)
+
+bench-purity: $(STAMP)  ## every answer checked across 220 swaps under load, eight minutes
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.serving.purity --out $(or $(OUT),bench-serving) $(ARGS)
 
 lint: $(STAMP)  ## ruff and the import arrows
 	$(BIN)/ruff check .

@@ -33,9 +33,14 @@ def test_a_containers_quota_counts(tmp_path: Path, quota: str, share: float) -> 
 
 
 def test_what_the_operator_set_stays() -> None:
-    environment = {"OMP_WAIT_POLICY": "active"}
+    environment = {"OMP_WAIT_POLICY": "active", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}
     prepare_environment(environment)
-    assert environment == {"OMP_WAIT_POLICY": "active", "TOKENIZERS_PARALLELISM": "false"}
+    assert environment == {
+        "OMP_WAIT_POLICY": "active",
+        "TOKENIZERS_PARALLELISM": "false",
+        "LRU_CACHE_CAPACITY": "16",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024",
+    }
 
 
 def test_torch_counts_threads_per_thread() -> None:
