@@ -218,8 +218,14 @@ def test_the_ingress_shows_neither_orders_nor_metrics() -> None:
     (ingress,) = of_kind("overlays/production", "Ingress")
     (rule,) = ingress["spec"]["rules"]
     assert {path["path"] for path in rule["http"]["paths"]} == {"/v1/", "/v2/"}
-    (settings,) = of_kind("overlays/production", "ConfigMap")
-    assert rule["host"] in settings["data"]["TRIMTAB_SERVER__HOSTS"]
+    assert rule["host"] in ingress["spec"]["tls"][0]["hosts"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_prometheus_may_call_a_pod_by_its_address(overlay: str) -> None:
+    """TRIMTAB_SERVER__HOSTS would answer it with 421; with keys, a Host protects nothing."""
+    for name, container in containers(overlay):
+        assert "TRIMTAB_SERVER__HOSTS" not in environment(overlay, container), name
 
 
 def test_alerts_are_those_of_the_rules_file() -> None:

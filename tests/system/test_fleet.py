@@ -177,7 +177,7 @@ def test_many_promotions_under_load(
     fleet: Fleet,
     serving: list[Member],
     expected: dict[int, tuple[Scores, ...]],
-    record_property: Callable[[str, object], None],
+    record_testsuite_property: Callable[[str, object], None],
 ) -> None:
     """The lags are in the report of `pytest --junit-xml`; a test does not judge absolute times."""
     lags: list[float] = []
@@ -185,9 +185,9 @@ def test_many_promotions_under_load(
         lags.extend(converge(fleet, serving, promote(fleet, another(fleet))) for _ in range(PROMOTIONS))
     require_pure(load, expected)
     assert set(purity(load.answers, expected).by_version) == set(VERSIONS)
-    record_property("answers", len(load.answers))
-    record_property("median lag of both replicas, s", round(statistics.median(lags), 3))
-    record_property("longest lag, s", round(max(lags), 3))
+    record_testsuite_property("answers", len(load.answers))
+    record_testsuite_property("median lag of both replicas, s", round(statistics.median(lags), 3))
+    record_testsuite_property("longest lag, s", round(max(lags), 3))
 
 
 def test_replicas_say_what_they_serve(fleet: Fleet, serving: list[Member]) -> None:
