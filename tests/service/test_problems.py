@@ -19,8 +19,8 @@ STATUS = {
     "GenerationMismatch": 412, "AdapterRefused": 409, "SignatureInvalid": 409, "DigestMismatch": 409,
     "BaseMismatch": 409, "MalformedAdapter": 409, "SelfTestFailed": 409, "Unavailable": 503, "NotReady": 503,
     "StoreUnavailable": 503, "LedgerUnavailable": 503, "QueueUnavailable": 503, "InsufficientMemory": 503,
-    "Overloaded": 429, "DeadlineExceeded": 504, "SettingsError": 500, "DataError": 500, "BaseModelMissing": 500, "HomeInUse": 500,
-    "TrimtabError": 500,
+    "Overloaded": 429, "DeadlineExceeded": 504, "SettingsError": 500, "DataError": 500, "BaseModelMissing": 500,
+    "HomeInUse": 500, "TrimtabError": 500,
 }  # fmt: skip
 CLASSES = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, TrimtabError)]
 
