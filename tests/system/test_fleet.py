@@ -260,11 +260,15 @@ def test_a_killed_monitor_is_followed_by_the_other(fleet: Fleet, serving: list[M
 def test_a_killed_worker_is_followed_by_the_other(fleet: Fleet, serving: list[Member]) -> None:
     """The job ends once, and what it made is served everywhere."""
     toy = fleet.toy
+    converge(
+        fleet, serving, promote(fleet, 1)
+    )  # the one that was trained: the others are drawn, of another rank
     first_seq = toy.stream(toy_rows("shop", 400), version=champion(fleet), name="job")
     job = toy.open_job(first_seq, "shop")
     configure(fleet.settings)
     nudge(job.id)
-    wait_until(lambda: trains(toy, job.id), "training", READY_S)
+    wait_until(lambda: trains(toy, job.id) or toy.job(job.id).finished_at, "training", READY_S)
+    assert toy.job(job.id).status is JobStatus.RUNNING, toy.job(job.id).reason
     owner = toy.job(job.id).lease_owner
     assert owner is not None
     killed = next(member for member in fleet.members if f"{member.pid}" in owner.replace("-", ":").split(":"))
