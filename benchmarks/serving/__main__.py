@@ -188,7 +188,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--environments", type=Path, default=cache_dir() / "peers", help="where peers' environments are kept"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    unknown = {each for each in options.peers.split(",") if each} - REQUIREMENTS.keys()
+    if unknown:
+        parser.error(f"--peers: {', '.join(sorted(unknown))} unknown; there are {', '.join(REQUIREMENTS)}")
+    return options
 
 
 def main() -> None:

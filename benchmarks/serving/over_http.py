@@ -16,7 +16,7 @@ from benchmarks.serving.servers import Server
 from trimtab.bundle import ModelBundle
 
 # Seconds in which a cell sends requests, by concurrency: enough answers for a percentile of the slowest server.
-WINDOWS_S = {1: 2.0, 8: 2.5, 32: 3.0, 64: 4.0}
+WINDOWS_S = {1: 1.5, 8: 2.0, 32: 2.5, 64: 3.5}
 ENGINE_S = 0.7
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -91,7 +92,8 @@ class Verdict:
         p99_ms: Of all requests in windows without, and with swaps.
         p99_ratio: With over without, median of neighbouring windows.
         rss_slope: MB a swap, after the first quarter.
-        rss_mb: After the first quarter, and at the end.
+        rss_mb: Medians of the first and the last third of what came after the first quarter: from swap to swap it
+            varies by the versions that are loaded.
     """
 
     n: int
@@ -206,7 +208,8 @@ def judge(found: Soak) -> Verdict:
     named = [each for each in good if each.version != -1]
     quiet, busy = ([w for w in found.windows if w.swapping is swapping] for swapping in (False, True))
     tails = [tail_ms(found.seen, windows) for windows in (quiet, busy)]
-    settled = found.swaps[int(len(found.swaps) * SETTLED) :]
+    settled = [each.rss_mb for each in found.swaps[int(len(found.swaps) * SETTLED) :]]
+    third = max(len(settled) // 3, 1)
     return Verdict(
         n=len(found.seen),
         n_items=sum(each.n for each in found.seen),
@@ -220,8 +223,8 @@ def judge(found: Soak) -> Verdict:
         p99_ratio=ratio_interval(
             [tail_ms(found.seen, [w]) for w in busy], [tail_ms(found.seen, [w]) for w in quiet]
         ),
-        rss_slope=slope_interval(range(len(settled)), [each.rss_mb for each in settled]),
-        rss_mb=(settled[0].rss_mb, settled[-1].rss_mb),
+        rss_slope=slope_interval(range(len(settled)), settled),
+        rss_mb=(statistics.median(settled[:third]), statistics.median(settled[-third:])),
     )
 
 
