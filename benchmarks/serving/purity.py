@@ -79,7 +79,7 @@ def main() -> None:
         "windows": [asdict(each) for each in found.windows],
         "swaps": [asdict(each) for each in found.swaps],
     }
-    raw |= {"rollback_ms": found.rollback_ms, "metrics": found.metrics}
+    raw |= {"rollback_ms": found.rollback_ms, "follow_ms": found.follow_ms, "metrics": found.metrics}
     for name, content in {**pictures, "purity.md": text, "purity.json": json.dumps(raw)}.items():
         (out / name).write_text(content, encoding="utf-8")
     print(text)

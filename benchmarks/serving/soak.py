@@ -64,7 +64,8 @@ class Soak:
     """Everything that was seen.
 
     Attributes:
-        rollback_ms: From the order of a rollback until the replica served it, idle, HTTP included.
+        rollback_ms: From the order of a rollback until the replica served it, idle, HTTP and ledger included.
+        follow_ms: The part of it after the order was answered: the replica's own.
         exact: Whether the previous version's answer to a single text came back bit for bit, at every such rollback.
         metrics: Samples of /metrics at the end, less those at the start.
     """
@@ -73,6 +74,7 @@ class Soak:
     swaps: list[Swap]
     seen: list[Seen]
     rollback_ms: list[float]
+    follow_ms: list[float]
     exact: bool
     metrics: dict[str, float]
 
@@ -124,14 +126,16 @@ def soak(home: Home, golden: Golden, plan: Plan, folder: Path) -> Soak:
         before = operator.metrics()
         with clients(plan, home.model, server.port, folder):
             windows, swaps = run_windows(operator, plan)
-        rollback_ms, exact = time_rollbacks(operator, golden, plan.rollbacks)
+        rollbacks, exact = time_rollbacks(operator, golden, plan.rollbacks)
         after = operator.metrics()
         operator.close()
     seen = [
         Seen(*row) for file in outputs(folder, plan) for row in json.loads(file.read_text(encoding="utf-8"))
     ]
     changed = {name: value - before.get(name, 0.0) for name, value in after.items()}
-    return Soak(windows, swaps, seen, rollback_ms, exact, changed)
+    whole_ms = [each.seconds * 1000 for each in rollbacks]
+    follow_ms = [(each.seconds - each.answered_s) * 1000 for each in rollbacks]
+    return Soak(windows, swaps, seen, whole_ms, follow_ms, exact, changed)
 
 
 @contextmanager
@@ -188,18 +192,18 @@ def run_windows(operator: Operator, plan: Plan) -> tuple[list[Window], list[Swap
     return windows, swaps
 
 
-def time_rollbacks(operator: Operator, golden: Golden, n: int) -> tuple[list[float], bool]:
-    """Milliseconds from order to effect of n rollbacks, and whether a single text's answer came back bit for bit."""
+def time_rollbacks(operator: Operator, golden: Golden, n: int) -> tuple[list[Swap], bool]:
+    """n rollbacks on an idle server, and whether a single text's answer came back bit for bit."""
     first, second = sorted(golden.rows)[:2]
-    times_ms, exact = [], True
+    rollbacks, exact = [], True
     for number in range(n):
         text = golden.texts[number % len(golden.texts)]
         operator.ensure(first)
         before = operator.ask(text)
         operator.promote(second)
-        times_ms.append(operator.roll_back(poll_s=0.0).seconds * 1000)
+        rollbacks.append(operator.roll_back(poll_s=0.0))
         exact = exact and operator.ask(text) == before
-    return times_ms, exact
+    return rollbacks, exact
 
 
 def judge(found: Soak) -> Verdict:

@@ -26,6 +26,7 @@ class Swap:
         kind: "promote" or "rollback".
         version: Champion afterwards.
         at_s: When it was ordered, on the machine's monotonic clock.
+        answered_s: Seconds until the order was answered: HTTP and the ledger's commit.
         seconds: From the order until the replica served it.
         rss_mb: Resident memory of the API process then.
     """
@@ -33,6 +34,7 @@ class Swap:
     kind: str
     version: int
     at_s: float
+    answered_s: float
     seconds: float
     rss_mb: float
 
@@ -91,6 +93,7 @@ class Operator:
         return read_metrics(self._http.get("/metrics").raise_for_status().text)
 
     def _await(self, kind: str, answer: httpx.Response, started: float, poll_s: float = POLL_S) -> Swap:
+        answered_s = time.monotonic() - started
         self._state = answer.raise_for_status().json()
         while self._generation() < self._state["generation"]:
             if time.monotonic() - started > OBSERVED_S:
@@ -98,7 +101,7 @@ class Operator:
             time.sleep(poll_s)
         seconds = time.monotonic() - started
         champion: int = self._state["aliases"]["champion"]
-        return Swap(kind, champion, started, seconds, rss_bytes([self._pid]) / 1e6)
+        return Swap(kind, champion, started, answered_s, seconds, rss_bytes([self._pid]) / 1e6)
 
     def _generation(self) -> int:
         listed = self._http.get("/v1/models").raise_for_status().json()["models"]

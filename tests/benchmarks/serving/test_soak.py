@@ -76,7 +76,9 @@ def test_every_swap_was_ordered_and_observed(found: Soak) -> None:
     # At the end come the timed rollbacks, each after a promotion.
     assert activated >= len(found.swaps) + 2 * PLAN.rollbacks
     assert found.exact
-    assert len(found.rollback_ms) == PLAN.rollbacks
+    assert len(found.rollback_ms) == len(found.follow_ms) == PLAN.rollbacks
+    assert all(0 <= own < whole for own, whole in zip(found.follow_ms, found.rollback_ms, strict=True))
+    assert all(0 < swap.answered_s <= swap.seconds for swap in found.swaps)
 
 
 @pytest.mark.slow
@@ -106,8 +108,8 @@ def soak_of(seen: list[Seen], swaps: int = 4) -> Soak:
         Window(swapping=False, start_s=0.0, end_s=10.0),
         Window(swapping=True, start_s=10.0, end_s=20.0),
     ]
-    made = [Swap("promote", 2, 10.0 + i, 0.1, 500.0 + i) for i in range(swaps)]
-    return Soak(windows, made, seen, [1.0, 2.0, 3.0], exact=True, metrics={})
+    made = [Swap("promote", 2, 10.0 + i, 0.05, 0.1, 500.0 + i) for i in range(swaps)]
+    return Soak(windows, made, seen, [9.0, 12.0, 13.0], [1.0, 2.0, 3.0], exact=True, metrics={})
 
 
 GOOD = [Seen(float(i), 0.010 if i < 10 else 0.020, 200, 1 + i % 2, 1, 1e-7) for i in range(20)]
@@ -161,7 +163,8 @@ def test_goals_are_held_or_not() -> None:
     assert not goals["p99 with swaps over without"]
     assert goals["read, verify, build, CPU"]
     assert goals["memory of a variant with q and v adapted"]
-    assert goals["local rollback, HTTP included"]
+    assert goals["local rollback, idle: from the order's answer until it serves"]
+    assert not goals["the same with HTTP and the ledger's commit"]
     slow = SwapCosts({**costs.cpu_ms, "build": 60.0}, 40_000_000, 11_000_000)
     slower = {goal.what: goal.held for goal in goals_of(found, judge(found), slow)}
     assert not slower["read, verify, build, CPU"]
