@@ -13,16 +13,31 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
+from cloudcoil.models.keda import v1alpha1 as keda
+from cloudcoil.models.prometheus_operator import v1 as prometheus_operator
+from pydantic import BaseModel
 
 from service.auth import PUBLIC
+from trimtab.metrics import QUEUE_DURATION
 from trimtab.settings import Settings, read_settings
 
 pytestmark = pytest.mark.system
 ROOT = Path(__file__).parents[2]
 OVERLAYS = ("base", "overlays/demo", "overlays/gpu", "overlays/production")
 KUBERNETES = "1.32"
-# Kinds of operators: their schemas are not Kubernetes'.
-FOREIGN = {"ScaledObject", "TriggerAuthentication", "ServiceMonitor", "PrometheusRule"}
+# Kinds of operators: models made from their resource definitions (KEDA 2.16, Prometheus operator 0.80).
+FOREIGN: dict[str, type[BaseModel]] = {
+    "ScaledObject": keda.ScaledObject,
+    "TriggerAuthentication": keda.TriggerAuthentication,
+    "ServiceMonitor": prometheus_operator.ServiceMonitor,
+    "PrometheusRule": prometheus_operator.PrometheusRule,
+}
+# What a trigger must and may say is in KEDA's documentation only (keda.sh/docs/2.16/scalers): its schema takes any.
+TRIGGERS = {
+    "prometheus": ({"serverAddress", "query", "threshold"}, {"activationThreshold", "ignoreNullValues"}),
+    "cpu": ({"value"}, {"containerName"}),
+    "postgresql": ({"query", "targetQueryValue"}, {"activationTargetQueryValue"}),
+}
 
 
 @cache
@@ -69,6 +84,65 @@ def test_every_object_fits_its_schema(overlay: str) -> None:
     assert len(checked) >= 10
     for item in checked:
         kubernetes_validate.validate(item, KUBERNETES, strict=True)
+
+
+def objects_of_operators() -> list[dict[str, Any]]:
+    return of_kind("overlays/production", *FOREIGN)
+
+
+def misfit(item: dict[str, Any]) -> str:
+    """What the operator's definition says against an object; nothing when it fits. Unknown fields do not fit."""
+    try:
+        FOREIGN[item["kind"]].model_validate(item, extra="forbid", by_alias=True, by_name=False)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def test_operators_take_their_objects() -> None:
+    assert {item["kind"] for item in objects_of_operators()} == set(FOREIGN)
+    assert [misfit(item) for item in objects_of_operators()] == [""] * len(objects_of_operators())
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_operators_refuse_a_field_that_they_do_not_know(kind: str) -> None:
+    """Else the test above could not fail."""
+    item, *_ = of_kind("overlays/production", kind)
+    assert "spec.cooldown\n" in misfit(item | {"spec": item["spec"] | {"cooldown": 1}})
+
+
+def triggers() -> list[dict[str, Any]]:
+    return [
+        each for item in of_kind("overlays/production", "ScaledObject") for each in item["spec"]["triggers"]
+    ]
+
+
+def test_triggers_say_what_their_scaler_reads() -> None:
+    assert {trigger["type"] for trigger in triggers()} == set(TRIGGERS)
+    for trigger in triggers():
+        required, optional = TRIGGERS[trigger["type"]]
+        assert required <= set(trigger["metadata"]) <= required | optional
+        assert all(isinstance(value, str) for value in trigger["metadata"].values())
+
+
+def test_triggers_log_in_with_a_secret_that_exists() -> None:
+    (login,) = of_kind("overlays/production", "TriggerAuthentication")
+    (target,) = login["spec"]["secretTargetRef"]
+    secrets = list(yaml.safe_load_all((ROOT / "k8s/secret.example.yaml").read_text(encoding="utf-8")))
+    (secret,) = [each for each in secrets if each["metadata"]["name"] == target["name"]]
+    assert (target["parameter"], target["key"] in secret["stringData"]) == ("connection", True)
+    asked = {each["authenticationRef"]["name"] for each in triggers() if "authenticationRef" in each}
+    assert asked == {login["metadata"]["name"]}
+
+
+def test_the_api_scales_by_a_wait_that_it_reports() -> None:
+    """The wait is of one request: divided by the replicas, as KEDA does unless told, it would say nothing."""
+    (trigger,) = [each for each in triggers() if each["type"] == "prometheus"]
+    assert trigger["metricType"] == "Value"
+    (family,) = QUEUE_DURATION.collect()
+    assert set(re.findall(r"trimtab_\w+", trigger["metadata"]["query"])) == {f"{family.name}_bucket"}
+    # Without traffic the quantile is NaN, which KEDA took for a number far below zero (kedacore/keda#7475).
+    assert trigger["metadata"]["query"].endswith(">= 0) or vector(0)")
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
