@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.fixtures.deployment import Deployment, RunningApi, eventually
 
 INDEX = "/v2/repository/index"
@@ -14,7 +16,8 @@ def reason_of(api: RunningApi, model: str) -> str:
 
 
 def test_loaded_versions_are_ready(api: RunningApi) -> None:
-    for sent in ({}, {"json": {}}, {"json": {"ready": True}}):
+    orders: tuple[dict[str, Any], ...] = ({}, {"json": {}}, {"json": {"ready": True}})
+    for sent in orders:
         assert api.http.post(INDEX, **sent).json() == [
             {"name": "toy", "version": n, "state": "READY", "reason": ""} for n in ("1", "2")
         ]

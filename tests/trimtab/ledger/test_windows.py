@@ -52,7 +52,7 @@ def test_the_oldest_after_a_sequence_number_of_one_version_in_order(tx: Connecti
 
 def test_chunks_are_the_whole_and_nothing_twice(tx: Connection) -> None:
     ingest(tx, *range(1, 24))
-    read, at = [], 0
+    at, read = 0, list[str]()
     while len(chunk := after(tx, at, limit=5)):
         read += chunk.prediction_ids
         at = int(chunk.seqs[-1])
