@@ -10,20 +10,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from service.app import create_app
 from service.auth import RULES, Role, needed_role
+from tests.fixtures.deploy_files import DOCKER, ROOT, SERVICES, example_environment, resolved
 from trimtab.ledger import Ledger, keys
 from trimtab.settings import Settings, read_settings
 
-ROOT = Path(__file__).parents[2]
-DOCKER = ROOT / "docker"
-COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ALWAYS = {name for name, service in SERVICES.items() if "profiles" not in service}
 BIN = Path(sys.executable).parent
 
@@ -32,26 +28,6 @@ def said(*command: object) -> str:
     """What a checker says; nothing when it is content."""
     run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, cwd=ROOT)
     return "" if run.returncode == 0 else run.stdout + run.stderr
-
-
-def resolved(value: Any, environment: dict[str, str]) -> Any:
-    """Variables filled in as compose does: ${NAME}, ${NAME:-default}, ${NAME:?why}."""
-    if isinstance(value, dict):
-        return {name: resolved(each, environment) for name, each in value.items()}
-    if isinstance(value, list):
-        return [resolved(each, environment) for each in value]
-    if not isinstance(value, str):
-        return value
-    return re.sub(
-        r"\$\{(\w+)(?::-([^}]*)|:\?[^}]*)?\}",
-        lambda match: environment.get(match[1]) or match[2] or "",
-        value,
-    )
-
-
-def example_environment() -> dict[str, str]:
-    lines = re.findall(r"^(\w+)=(.*)$", (DOCKER / ".env.example").read_text(encoding="utf-8"), re.MULTILINE)
-    return {name: value or "secret" for name, value in lines}
 
 
 def mounts() -> Iterator[str]:
@@ -68,7 +44,7 @@ def test_the_dockerfile_is_what_hadolint_wants() -> None:
     assert said(BIN / "hadolint", DOCKER / "Dockerfile") == ""
 
 
-@pytest.mark.parametrize("script", ["tests/system/install.sh", ".ci/run"])
+@pytest.mark.parametrize("script", ["tests/system/install.sh", "tests/system/build_images.sh", ".ci/run"])
 def test_scripts_are_what_shellcheck_wants(script: str) -> None:
     assert said(BIN / "shellcheck", script) == ""
 

@@ -13,14 +13,9 @@ from typer.main import get_command
 
 from service.auth import PUBLIC
 from service.cli.app import app
+from tests.fixtures.deploy_files import COMPOSE, DOCKERFILE, K8S_FILES, OURS, ROOT, SERVICES, started
 from trimtab.settings import known_environment
 
-ROOT = Path(__file__).parents[2]
-DOCKERFILE = (ROOT / "docker/Dockerfile").read_text(encoding="utf-8")
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.yaml").read_text(encoding="utf-8"))
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if "build" in service}
-K8S_FILES = sorted((ROOT / "k8s").rglob("*.yaml"))
 KUSTOMIZATION = yaml.safe_load((ROOT / "k8s/base/kustomization.yaml").read_text(encoding="utf-8"))
 SETTING = re.compile(r"\bTRIMTAB_[A-Z_]+\b")
 
@@ -76,17 +71,6 @@ def test_k8s_images_are_those_that_the_dockerfile_makes() -> None:
     assert {container_of(workload)["image"] for workload in WORKLOADS.values()} == named
     assert {name.removeprefix("trimtab-") for name in named} <= stages
     assert {service["build"]["target"] for service in OURS.values()} <= stages
-
-
-def started() -> Iterator[list[str]]:
-    """Every command line of `trimtab` that an image, compose or Kubernetes starts."""
-    yield from ([name] for name in re.findall(r'^CMD \["(\w+)"', DOCKERFILE, re.MULTILINE))
-    for service in OURS.values():
-        if "entrypoint" in service:
-            yield from (line.split() for line in re.findall(r"trimtab ([^>|&]+)", service["command"][0]))
-        elif "command" in service:
-            yield [re.sub(r"\$\{\w+:-(.*)\}", r"\1", word) for word in service["command"]]
-    yield from (container_of(workload)["args"] for workload in WORKLOADS.values())
 
 
 @pytest.mark.parametrize("line", list(started()), ids=" ".join)
