@@ -183,6 +183,9 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
     if any(item["type"] == "json_invalid" for item in error.errors()):
         return http_problem(400, "the body is not valid JSON", request_id)
     first = items[0]
+    # Without the header a body is text to the framework: curl's `-d` alone sends a form.
+    if first["at"] == ["body"] and "json" not in request.headers.get("content-type", ""):
+        first["problem"] = "send it with the header Content-Type: application/json"
     detail = f"{'.'.join(first['at'])}: {first['problem']}"
     return answer_with(
         problem(422, "validation", "The request is not valid", detail, request_id, items=items)

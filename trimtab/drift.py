@@ -86,7 +86,7 @@ _KINDS = {
         "An adaptation job opens and trains with labels only: pseudo-labels would teach the old concept.",
     ),
     DriftKind.VOCABULARY: (
-        "Other scripts, unknown tokens or digits make up most of the change.",
+        "Another script or unknown tokens moved more than any other feature.",
         "An adaptation job opens; a tokenizer that does not know the words limits what it can gain.",
     ),
     DriftKind.SOURCE: (

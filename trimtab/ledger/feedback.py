@@ -179,7 +179,9 @@ def _timed(item: FeedbackItem, moment: float, index: int) -> FeedbackItem:
 
 def _judge(tally: _Tally, index: int, item: FeedbackItem, known: _Known | None) -> None:
     if known is not None and known.labels and item.label not in known.labels:
-        tally.rejected.append((index, f"unknown label {item.label!r}"))
+        tally.rejected.append(
+            (index, f"unknown label {item.label!r}: use one of {', '.join(sorted(known.labels))}")
+        )
         return
     slot = (item.prediction_id, item.annotator)
     before = tally.kept.get(slot)

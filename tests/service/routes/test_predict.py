@@ -120,6 +120,13 @@ def test_a_broken_body(api: RunningApi, body: bytes) -> None:
     assert problem_type(response) == ("validation" if not body else "malformed-body")
 
 
+def test_a_body_without_its_content_type_is_told_which_header_lacks(api: RunningApi) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}  # what curl's -d alone sends
+    response = api.http.post("/v1/predict", content=b'{"inputs": "x"}', headers=headers)
+    assert (response.status_code, problem_type(response)) == (422, "validation")
+    assert response.json()["detail"] == "body: send it with the header Content-Type: application/json"
+
+
 def test_long_texts_are_cut_unless_asked_otherwise(api: RunningApi) -> None:
     assert api.predict("a " * 500).status_code == 200
     refused = api.predict(["a", "a " * 500], parameters={"truncate": False})

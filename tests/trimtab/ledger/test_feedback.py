@@ -80,7 +80,7 @@ class TestUnknownLabel:
     def test_rejected_at_once_when_the_prediction_is_known(self, tx: Connection):
         ingest(tx, 1)
         outcome = feedback.record_feedback(tx, [say(1, "neutral"), say(1, "neg")])
-        assert outcome.rejected == ((0, "unknown label 'neutral'"),)
+        assert outcome.rejected == ((0, "unknown label 'neutral': use one of neg, pos"),)
         assert labels(tx) == {"p1": "neg"}
 
     def test_dropped_when_the_prediction_arrives(self, tx: Connection):
