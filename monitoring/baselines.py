@@ -28,7 +28,7 @@ from trimtab.store import AdapterStore
 log = logging.getLogger(__name__)
 
 MIN_ROWS = 50  # a smaller reference cannot tell drift from its own noise
-REVISION = 3  # of the calibration's method: a change makes cached thresholds void
+REVISION = 4  # of the calibration's method: a change makes cached thresholds void
 
 
 class Baselines:

@@ -52,6 +52,17 @@ def end_watch(tx: Connection, state: MonitorState, watch_events: int) -> Monitor
     return replace(state, watching_version=0, unhelpful=0)
 
 
+def withdraw_job(tx: Connection, model: str) -> None:
+    """Cancel the model's job if drift opened it and no worker has begun it.
+
+    After a step back its window is the one that the version stepped back from was made of.
+    """
+    job = jobs.in_flight(tx, model)
+    if job is None or job.status is JobStatus.RUNNING or job.cause.get("kind") != "drift":
+        return
+    jobs.cancel(tx, job.id, actor="monitor", reason="the version that its window led to was stepped back from")
+
+
 @dataclass
 class Nudger:
     """Sends a job's id to the queue, again and again until a worker took the job.

@@ -9,6 +9,7 @@ from scipy.stats import chi2, norm, rankdata
 
 from monitoring.histograms import Doubles, Floats
 
+RARE = 5  # neighbours expected to be unusual both: with fewer, their number is no normal variable
 STRETCH = 50  # events whose mean is compared with what independence allows
 SURE = 0.999  # how sure both signs are together before traffic is called dependent
 TIMES = 10  # stretches are this many integrated autocorrelation times long: their ends then bias little (Kuensch 1989)
@@ -69,9 +70,11 @@ def _autocorrelations(rows: Floats) -> Doubles:
 
 
 def _standard_ranks(rows: Floats) -> Doubles:
-    """Ranks with mean 0 and variance 1; NaN ranks with the largest, constants are 0."""
+    """Ranks with mean 0 and variance 1; NaN ranks with the largest; features that hardly ever vary are 0."""
     ranks = rankdata(np.where(np.isnan(rows), np.inf, rows), axis=0)
-    spread = ranks.std(axis=0)
+    unusual = (ranks != np.median(ranks, axis=0)).mean(axis=0)
+    spread = np.where(len(rows) * unusual**2 < RARE, 0.0, ranks.std(axis=0))
+    ranks[:, spread == 0.0] = 0.0
     return np.asarray((ranks - ranks.mean(axis=0)) / np.where(spread > 0, spread, 1.0), dtype=np.float64)
 
 

@@ -171,7 +171,7 @@ def _by_labels(found: LabelledRisk) -> str:
     against = f"accuracy is {found.accuracy:.2f} on the newest {found.n} labels, {found.reference_accuracy:.2f} before"
     if found.alarm:
         return f"Labels show harm: {against}; it lost at least {found.drop_low:.2f}."
-    return f"Labels show no harm beyond the tolerance so far: {against}."
+    return f"Labels do not prove harm yet: {against}."
 
 
 def _by_estimates(evidence: Evidence) -> str:

@@ -25,7 +25,7 @@ from monitoring.policy import Decision, decide
 from monitoring.station import Station
 from trimtab.drift import DriftReport, Harm, LabelledRisk, MonitorState, report_id
 from trimtab.jobs import AdaptationJob, JobStatus
-from trimtab.ledger import feedback, jobs, reports, samples
+from trimtab.ledger import feedback, jobs, reports, samples, versions
 from trimtab.ledger.clock import now
 from trimtab.ledger.feedback import Outcome
 from trimtab.ledger.windows import PredictionWindow, newest_rows
@@ -61,8 +61,10 @@ class Seen:
 
 def look(
     station: Station, before: MonitorState, state: MonitorState, following: Following, baseline: Baseline
-) -> None:
-    """Look, report, decide, and open a job if that is what follows; keep all of it if the state is still `before`.
+) -> bool:
+    """Look, report, decide, and open a job if that is what follows; False when nothing was kept.
+
+    It is kept only if the state is still `before`, and if no job ended and no other version came to serve meanwhile.
 
     Args:
         station: All that a round needs.
@@ -74,8 +76,8 @@ def look(
     with station.ledger.read() as tx:
         seen = _see(tx, station, state, following, baseline)
     with station.ledger.begin() as tx:
-        if reports.load_state(tx, state.model, lock=True) != before:
-            return
+        if reports.load_state(tx, state.model, lock=True) != before or _overtaken(tx, state):
+            return False
         report = _report(state, following, seen, baseline, now(tx), station.settings.drift)
         in_flight = jobs.in_flight(tx, state.model)
         decision = decide(state, report, now=report.created_at, in_flight=in_flight, rules=station.rules)
@@ -90,6 +92,17 @@ def look(
         log.warning("drift", extra={"model": report.model, "report": report.id, "job": report.job_id})
     if job is not None and job.status is JobStatus.QUEUED:
         station.nudger.nudge(job.id)
+    return True
+
+
+def _overtaken(tx: Connection, state: MonitorState) -> bool:
+    """Whether a worker ended a job or an operator changed the champion since the state was caught up with them.
+
+    Else a job would be opened without the cooldown, for a version that no longer serves.
+    """
+    newest = jobs.list_jobs(tx, model=state.model, limit=1)
+    ended = bool(newest) and newest[0].status.final and newest[0].id != state.last_job_id
+    return ended or versions.get_aliases(tx, state.model).get("champion", 0) != state.version
 
 
 def _see(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from monitoring.check import Baseline
-from monitoring.chores import end_watch
+from monitoring.chores import end_watch, withdraw_job
 from monitoring.detectors import Following
 from monitoring.gauges import show_ready, show_state
 from monitoring.look import look
@@ -54,6 +54,8 @@ def catch_up(tx: Connection, state: MonitorState, station: Station) -> MonitorSt
         state = replace(state, version=champion)
     elif champion != state.version:
         change = _how(tx, state, champion)
+        if change is Change.STEPPED_BACK:
+            withdraw_job(tx, state.model)
         last_seq = samples.last_seq(tx, state.model)
         state = after_change(state, change, version=champion, last_seq=last_seq, now=moment, rules=rules)
     state = replace(
@@ -72,7 +74,7 @@ def take_step(station: Station, model: str, baseline: Baseline) -> bool:
     the samples are taken again. A look that is repeated after a crash finds the same.
 
     Returns:
-        False when no complete block was left.
+        False when there was nothing to take and nothing to look at, or what was seen was not kept.
     """
     with station.ledger.read() as tx:
         state = reports.load_state(tx, model)
@@ -83,15 +85,18 @@ def take_step(station: Station, model: str, baseline: Baseline) -> bool:
         rows = rows_after(tx, model, state.version, following.at_seq, n_events, baseline.known.n_features)
         moment = now(tx)
     due_s = station.settings.drift.check_every_s
-    if not (seen_until := _take(following, rows, state, moment, due_s, station.detectors.windows.block)):
+    seen_until = _take(following, rows, state, moment, due_s, station.detectors.windows.block)
+    if not seen_until and following.at_seq <= state.checked_seq:
         return False
     consumed = replace(state, consumed_seq=following.at_seq, log_m=following.log_m)
     if following.detector.full and _due(state, moment, seen_until, due_s):
-        look(station, state, replace(consumed, checked_event_at=seen_until), following, baseline)
-    else:
-        with station.ledger.begin() as tx:
-            if reports.load_state(tx, model, lock=True) == state:
-                reports.save_state(tx, consumed)
+        event_at = max(seen_until, state.checked_event_at)
+        return look(station, state, replace(consumed, checked_event_at=event_at), following, baseline)
+    if not seen_until:
+        return False
+    with station.ledger.begin() as tx:
+        if reports.load_state(tx, model, lock=True) == state:
+            reports.save_state(tx, consumed)
     return True
 
 

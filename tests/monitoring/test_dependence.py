@@ -47,6 +47,15 @@ def test_sessions_are_seen(mean: float) -> None:
         assert block_length(sessions(1500, mean, seed)) > TIMES
 
 
+def test_a_feature_that_hardly_ever_varies_tells_nothing_about_its_neighbours() -> None:
+    """Seven unusual rows of 500, two of them side by side: by the normal law that were 6 standard deviations."""
+    rows = np.random.default_rng(2).normal(size=(500, 3))
+    rows[:, 2] = 0.0
+    rows[[10, 11, 90, 200, 280, 333, 470], 2] = 0.2
+    assert lag_one(rows) < noise(500, 3)
+    assert lag_one(np.repeat(rows, 2, axis=0)) > 0.4  # the others still tell
+
+
 def test_many_sessions_side_by_side_are_seen_by_their_stretches() -> None:
     """Each event is one of 15 sessions that go on at the same time: neighbours hardly ever belong together."""
     random = np.random.default_rng(2)

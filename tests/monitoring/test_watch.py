@@ -278,6 +278,57 @@ def test_what_an_operator_did_during_a_look_is_not_undone(place: Place, station:
     assert [report.last_seq for report in place.reports()] == [110, 100]
 
 
+def test_a_job_that_ended_during_a_look_is_taken_in_before_another_is_opened(
+    place: Place, station: Station
+) -> None:
+    feed(place, station, 200, 0.0)
+    feed(place, station, 100, DRIFT)
+    (job,) = place.jobs()
+    n_reports, before, baseline = len(place.reports()), place.state(), station.baselines.of(1, _digest(place))
+    place.send(traffic(10, DRIFT, seed=7))
+    station.intake.take_in()
+    with place.ledger.begin() as tx:
+        following = station.detectors.of(tx, before, baseline)
+        following.take(rows_after(tx, MODEL, 1, following.at_seq, 10, baseline.known.n_features))
+        _reject(tx, job.id)
+    assert not look(station, before, replace(before, consumed_seq=following.at_seq), following, baseline)
+    assert (len(place.reports()), len(place.jobs())) == (n_reports, 1)
+    tick(station)
+    assert place.state().last_job_id == job.id
+
+
+def test_a_step_back_withdraws_the_job_that_its_window_opened(place: Place, station: Station) -> None:
+    feed(place, station, 200, 0.0)
+    feed(place, station, 100, DRIFT)
+    place.add_version(2, {"movie": traffic(300, 0.0, seed=1)})
+    tick(station)
+    assert [job.status for job in place.jobs()] == [JobStatus.WAITING_FOR_LABELS]
+    with place.ledger.begin() as tx:
+        versions.rollback(tx, MODEL, actor="operator", reason="worse")
+    tick(station)
+    (job,) = place.jobs()
+    assert job.status is JobStatus.CANCELLED
+    assert "stepped back" in job.reason
+
+
+def test_the_last_events_before_a_silence_are_looked_at_when_their_time_has_come(
+    tmp_path: Path, redis_client: redis.Redis, valkey: Any
+) -> None:
+    drift = DriftSettings(window=WINDOW, long_window=2 * WINDOW, check_every=BLOCK, check_every_s=3600.0)
+    place = open_place(settings_in(tmp_path, valkey.url, drift=drift))
+    place.add_version(1, {"movie": traffic(300, 0.0, seed=1)})
+    with open_station(place.settings, place.nudged.append) as station:
+        calibrated(station, place)
+        feed(place, station, 2 * WINDOW, 0.0)
+        assert [report.last_seq for report in place.reports()] == [WINDOW]
+        with place.ledger.begin() as tx:  # an hour later
+            reports.save_state(tx, replace(place.state(), checked_at=0.0))
+        for _ in range(2):
+            tick(station)
+        assert [report.last_seq for report in place.reports()] == [2 * WINDOW, WINDOW]
+    place.ledger.close()
+
+
 def test_dependent_traffic_against_a_reference_without_order_is_warned_of(
     place: Place, station: Station
 ) -> None:
