@@ -11,10 +11,10 @@ TORCH_INDEX ?=
 # A constraints file given by the environment also holds for the isolated build of this package.
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: help setup demo test up bench bench-drift bench-serving bench-purity lint type fmt clean
+.PHONY: help setup demo test up bench bench-drift bench-serving bench-purity images-check lint type fmt clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## create .venv with every version pinned (once)
 
@@ -47,6 +47,9 @@ bench-serving: $(STAMP)  ## engine and HTTP beside other servers, twenty minutes
 
 bench-purity: $(STAMP)  ## every answer checked across 220 swaps under load, eight minutes
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.serving.purity --out $(or $(OUT),bench-serving) $(ARGS)
+
+images-check:  ## the real images without an engine: root, buildah, debootstrap, ten minutes; TARGETS="monitor api worker-cpu"
+	tests/system/build_images.sh
 
 lint: $(STAMP)  ## ruff and the import arrows
 	$(BIN)/ruff check .

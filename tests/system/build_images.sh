@@ -10,7 +10,7 @@ targets=${TARGETS:-monitor}
 work=${WORK:-/var/tmp/trimtab-images}
 export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
 buildah=(buildah --root "$work/storage" --runroot "$work/run")
-build=(build --file docker/Dockerfile --ignorefile docker/Dockerfile.dockerignore --build-arg "BASE_IMAGE=localhost/base")
+build=(build --format docker --file docker/Dockerfile --ignorefile docker/Dockerfile.dockerignore --build-arg "BASE_IMAGE=localhost/base")
 [ -z "${TORCH_INDEX:-}" ] || build+=(--build-arg "TORCH_INDEX=$TORCH_INDEX")
 
 name_wheels() {
@@ -37,6 +37,22 @@ in_image() {   # TARGET COMMAND...: by the image's own user, environment and hom
     "${buildah[@]}" rm "$container" >/dev/null
 }
 
+starts() {   # TARGET: the image's own command until its own health check is content; it needs no Redis for that
+    local target=$1 command health
+    command=$("${buildah[@]}" inspect --type image --format '{{index .Docker.Config.Cmd 0}}' "trimtab-$target:check")
+    health=$("${buildah[@]}" inspect --type image --format '{{index .Docker.Config.Healthcheck.Test 3}}' "trimtab-$target:check")
+    # shellcheck disable=SC2016  # for the shell in the image
+    in_image "$target" sh -c '
+        trimtab migrate --create-keys >/dev/null
+        TRIMTAB_SERVER__HOST=127.0.0.1 trimtab "$1" >/tmp/log 2>&1 & started=$!
+        for _ in $(seq 120); do
+            if python -c "$2" 2>/dev/null; then kill "$started"; wait "$started"; exit 0; fi
+            kill -0 "$started" || break
+            sleep 1
+        done
+        cat /tmp/log; exit 1' sh "$command" "$health"
+}
+
 check_image() {
     local target=$1
     in_image "$target" python -c 'import os, sys; sys.exit(os.getuid() != 10001 or os.getgid() != 10001)'
@@ -47,7 +63,8 @@ check_image() {
         monitor) in_image "$target" python -c 'import importlib.util as u, sys; sys.exit(any(map(u.find_spec, ("torch", "fastapi"))))' ;;
         *) in_image "$target" python -c 'import torch, service.app' ;;
     esac
-    echo "image $target: built, runs as 10001, migrates and makes a key"
+    starts "$target"
+    echo "image $target: built, runs as 10001, migrates, makes a key, starts and is healthy"
 }
 
 mkdir -p "$work"
