@@ -60,7 +60,9 @@ def withdraw_job(tx: Connection, model: str) -> None:
     job = jobs.in_flight(tx, model)
     if job is None or job.status is JobStatus.RUNNING or job.cause.get("kind") != "drift":
         return
-    jobs.cancel(tx, job.id, actor="monitor", reason="the version that its window led to was stepped back from")
+    jobs.cancel(
+        tx, job.id, actor="monitor", reason="the version that its window led to was stepped back from"
+    )
 
 
 @dataclass
