@@ -66,8 +66,8 @@ def test_commands_exist(file: Path) -> None:
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_make_targets_exist(file: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):", page("Makefile"), re.MULTILINE))
-    named = re.findall(r"\bmake ((?:[a-z]+ ?)+)", code_of(file.read_text(encoding="utf-8")))
+    targets = set(re.findall(r"^([a-z-]+):", page("Makefile"), re.MULTILINE))
+    named = re.findall(r"\bmake ((?:[a-z-]+ ?)+)", code_of(file.read_text(encoding="utf-8")))
     assert {word for words in named for word in words.split()} <= targets
 
 
