@@ -8,8 +8,8 @@ from html import escape
 
 Points = Sequence[tuple[float, float]]
 
-WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 56, 190, 34, 44
+WIDTH, HEIGHT = 700, 360
+LEFT, RIGHT, TOP, BOTTOM = 56, 230, 34, 44
 COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#444444", "#008b8b", "#a0522d")
 N_TICKS = 5
 
@@ -69,8 +69,8 @@ def _axes(scale: _Scale, x_label: str, y_label: str) -> list[str]:
     ]
     for i in range(N_TICKS + 1):
         x, y = scale.top_x * i / N_TICKS, scale.top_y * i / N_TICKS
-        parts.append(_text(scale.x(x), low + 15, f"{x:,.4g}", "text-anchor='middle'"))
-        parts.append(_text(left - 5, scale.y(y) + 4, f"{y:,.4g}", "text-anchor='end'"))
+        parts.append(_text(scale.x(x), low + 15, _tick(x), "text-anchor='middle'"))
+        parts.append(_text(left - 5, scale.y(y) + 4, _tick(y), "text-anchor='end'"))
     return parts
 
 
@@ -80,6 +80,10 @@ def _line(scale: _Scale, number: int, name: str, points: Points) -> list[str]:
     drawn = f"<polyline points='{scale.path(points)}' fill='none' stroke='{colour}' stroke-width='1.8'/>"
     key = f"<path d='M{x},{y} h14' stroke='{colour}' stroke-width='3'/>"
     return [drawn if points else "", key, _text(x + 19, y + 4, name, "")]
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
 
 
 def _text(x: float, y: float, text: str, more: str) -> str:
