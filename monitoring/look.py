@@ -23,7 +23,7 @@ from monitoring.evidence import (
 from monitoring.gauges import show_report, show_state
 from monitoring.policy import Decision, decide
 from monitoring.station import Station
-from trimtab.drift import DriftReport, Harm, LabelledRisk, MonitorState, report_id
+from trimtab.drift import DriftReport, LabelledRisk, MonitorState, report_id
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.ledger import feedback, jobs, reports, samples, versions
 from trimtab.ledger.clock import now
@@ -121,7 +121,9 @@ def _see(
     harm = estimated_harm(baseline, finding, changed_rows(rows, n_changed, finding.n_window))
     meaning = Meaning(harm=harm)
     if finding.alarm:
-        meaning = _meaning(baseline, finding, harm, labelled, traffic, drift)
+        window = traffic.cut(max(len(traffic) - finding.n_window, 0), len(traffic))
+        if len(window) >= FEWEST:
+            meaning = meaning_of(baseline, finding, harm, labelled, window, drift)
     return Seen(
         finding=finding,
         labelled=labelled,
@@ -150,21 +152,6 @@ def _traffic(tx: Connection, state: MonitorState, n: int, baseline: Baseline) ->
         after_seq=state.after_seq,
         until_seq=state.consumed_seq,
     )
-
-
-def _meaning(
-    baseline: Baseline,
-    finding: Finding,
-    harm: Harm | None,
-    labelled: LabelledRisk | None,
-    traffic: PredictionWindow,
-    drift: DriftSettings,
-) -> Meaning:
-    """Nothing can be explained when the samples are gone."""
-    window = traffic.cut(max(len(traffic) - finding.n_window, 0), len(traffic))
-    if len(window) < FEWEST:
-        return Meaning(harm=harm)
-    return meaning_of(baseline, finding, harm, labelled, window, drift)
 
 
 def _change_seq(

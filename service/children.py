@@ -55,6 +55,17 @@ def die_with_parent(death_signal: signal.Signals, parent: int) -> None:
             os._exit(1)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether the process runs, whoever's it is; one that ended and was not waited for yet does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(pid)
+
+
 def _death_signal_setter(death_signal: signal.Signals) -> Callable[[], None] | None:
     if not sys.platform.startswith("linux"):
         return None
@@ -86,3 +97,11 @@ def _kill_session(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)  # it leads its session: its own children are in its group
     except ProcessLookupError:
         process.kill()
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]

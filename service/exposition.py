@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from service.children import is_alive
+
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _PID = re.compile(r"gauge_live\w*?_(\d+)\.db$")
 
@@ -51,15 +53,5 @@ def shared_metrics() -> Iterator[None]:
 
 def _forget_the_dead(directory: Path) -> None:
     for pid in {int(match[1]) for file in directory.iterdir() if (match := _PID.match(file.name))}:
-        if not _is_alive(pid):
+        if not is_alive(pid):
             mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

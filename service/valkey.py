@@ -19,7 +19,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from service.children import start_child, stop_child
+from service.children import is_alive, start_child, stop_child
 from trimtab.errors import SettingsError, TrimtabError
 
 MAX_SOCKET_BYTES = 107  # sockaddr_un.sun_path holds 108 bytes with the final NUL (Linux); macOS 104
@@ -164,28 +164,10 @@ def _wait_until_answering(server: ValkeyServer, log: Path) -> None:
 
 def _wait_until_gone(pid: int) -> None:
     deadline = time.monotonic() + STOP_S
-    while _alive(pid):
+    while is_alive(pid):
         if time.monotonic() > deadline:
             raise ValkeyFailed(f"a Valkey left over from an earlier run does not stop: end process {pid}")
         time.sleep(0.02)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def _last_line(log: Path) -> str:

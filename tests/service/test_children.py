@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.children import start_child, stop_child
+from service.children import is_alive, start_child, stop_child
 
 SLEEPER = "import signal, sys; print('ready', flush=True); signal.pause()"
 STUBBORN = """
@@ -101,3 +101,13 @@ def test_children_start_from_the_main_thread_only(tmp_path: Path) -> None:
     thread.start()
     thread.join()
     assert "main thread" in str(caught[0])
+
+
+def test_a_process_is_alive_until_it_ends_even_before_anybody_waits_for_it() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert is_alive(child.pid)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it ended, and stays a zombie
+    assert not is_alive(child.pid)
+    child.communicate()
+    assert not is_alive(child.pid)
