@@ -57,11 +57,26 @@ def draft(
     network: TrainableClassifier, *, model: str, version: int, labels: Sequence[str], max_tokens: int
 ) -> Candidate:
     """Merges the trained network; raises MalformedAdapter when a weight is not finite."""
-    base = network.base
+    return draft_of(
+        network.base, network.files(), model=model, version=version, labels=labels, max_tokens=max_tokens
+    )
+
+
+def draft_of(
+    base: BaseModel,
+    weights: Mapping[str, bytes],
+    *,
+    model: str,
+    version: int,
+    labels: Sequence[str],
+    max_tokens: int,
+) -> Candidate:
+    """Merges the files of a LoRA and a head, without a remedy; raises MalformedAdapter when they do not fit."""
     nothing = FeatureMap(
         np.zeros(base.hidden_size, np.float32), np.zeros((1, base.hidden_size), np.float32), tuple(labels)
     )
-    files = network.files() | {
+    files = {
+        **weights,
         REMEDY: Remedy().to_bytes(),
         REFERENCES: References(nothing, {}).to_bytes(),
         GATE: b"{}",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab.base import BaseModel
+from trimtab.features import Floats
 from workers.artefact import Candidate
 from workers.evaluate import Answers
 from workers.fit import ReplaySet, TrainingSet
@@ -28,6 +29,9 @@ class Task:
         unlabelled: Texts of the window that have no label and are kept for no other purpose.
         known: Versions that were accepted before and are no champion now, newest first.
         named: Whether clients name this domain in their requests (else nothing per domain can be applied).
+        window: (n, d) feature rows of the window's predictions, made with the champion's feature map; None where
+            the texts have to be asked.
+        version: The number of the candidate's version.
         seed: Of everything random.
         max_tokens: Texts are cut there.
     """
@@ -42,6 +46,8 @@ class Task:
     unlabelled: tuple[str, ...] = ()
     known: tuple[LoadedVersion, ...] = ()
     named: bool = False
+    window: Floats | None = None
+    version: int = 0
     seed: int = 7
     max_tokens: int = 128
 
