@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab.base import BaseModel
-from trimtab.features import Floats
 from workers.artefact import Candidate
 from workers.evaluate import Answers
 from workers.fit import ReplaySet, TrainingSet
+from workers.progress import Report, silent
 from workers.workshop import LoadedVersion
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A change of the traffic that the champion is to be adapted to.
+
+    No text of a gate set is in it, and no text is in two of `train`, `selection`, `replay`, `past`, `unlabelled`.
 
     Attributes:
         base: The pristine base model.
@@ -26,14 +28,16 @@ class Task:
         train: Labelled texts of the window to learn from; may be empty.
         selection: Labelled texts on which rivals are compared; never trained on, never seen by the gate.
         replay: Exemplars of the past domains.
-        unlabelled: Texts of the window that have no label and are kept for no other purpose.
+        past: Selection sets of the past domains that still count: what must not be forgotten; never trained on.
+        calibration: By past domain, labelled texts that were never trained on; holds the selection sets of `past`.
+        unlabelled: Texts of the window without a label that may be trained on; no reference holds them.
         known: Versions that were accepted before and are no champion now, newest first.
         named: Whether clients name this domain in their requests (else nothing per domain can be applied).
-        window: (n, d) feature rows of the window's predictions, made with the champion's feature map; None where
-            the texts have to be asked.
-        version: The number of the candidate's version.
+        version: Number of the version that is being made.
+        epochs: Over the labelled rows, at most, for remedies that train.
         seed: Of everything random.
         max_tokens: Texts are cut there.
+        report: Told how far a long remedy is; whatever it raises ends the remedy.
     """
 
     base: BaseModel
@@ -43,13 +47,21 @@ class Task:
     train: TrainingSet
     selection: TrainingSet
     replay: ReplaySet
+    past: Mapping[str, TrainingSet] = field(default_factory=dict)
+    calibration: Mapping[str, TrainingSet] = field(default_factory=dict)
     unlabelled: tuple[str, ...] = ()
     known: tuple[LoadedVersion, ...] = ()
     named: bool = False
-    window: Floats | None = None
-    version: int = 0
+    version: int = 1
+    epochs: int = 3
     seed: int = 7
     max_tokens: int = 128
+    report: Report = silent
+
+    @property
+    def window(self) -> tuple[str, ...]:
+        """Texts of the window that are held out from nothing: what shares and means are estimated on."""
+        return (*self.unlabelled, *self.train.texts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +73,8 @@ class Proposal:
         candidate: Files and answers; the champion's files where the remedy changes nothing.
         cost: Rank by expense, cheapest 0; decides within one standard error.
         reason: In words, for people.
-        details: Numbers worth keeping in the manifest.
+        details: Numbers worth keeping in the manifest. `prior_weights`: (k,) q(y) / p(y) of a prior correction, by
+            which examples of the past domains are weighted when it is judged.
     """
 
     name: str
