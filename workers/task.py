@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab.base import BaseModel
+from trimtab.features import Floats
 from workers.artefact import Candidate
 from workers.evaluate import Answers
 from workers.fit import ReplaySet, TrainingSet
@@ -33,6 +34,8 @@ class Task:
         unlabelled: Texts of the window without a label that may be trained on; no reference holds them.
         known: Versions that were accepted before and are no champion now, newest first.
         named: Whether clients name this domain in their requests (else nothing per domain can be applied).
+        window: (n, d) feature rows of the window's predictions, made with the champion's feature map; None where
+            the texts have to be asked.
         version: Number of the version that is being made.
         epochs: Over the labelled rows, at most, for remedies that train.
         seed: Of everything random.
@@ -52,14 +55,15 @@ class Task:
     unlabelled: tuple[str, ...] = ()
     known: tuple[LoadedVersion, ...] = ()
     named: bool = False
-    version: int = 1
+    window: Floats | None = None
+    version: int = 0
     epochs: int = 3
     seed: int = 7
     max_tokens: int = 128
     report: Report = silent
 
     @property
-    def window(self) -> tuple[str, ...]:
+    def window_texts(self) -> tuple[str, ...]:
         """Texts of the window that are held out from nothing: what shares and means are estimated on."""
         return (*self.unlabelled, *self.train.texts)
 
