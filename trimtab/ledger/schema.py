@@ -157,7 +157,35 @@ feedback = Table(
         "seq", BigInteger().with_variant(Integer, "sqlite"), ForeignKey("predictions.seq", ondelete="CASCADE")
     ),
     Index(None, "seq"),
-    Index(None, "client"),
+    Index(None, "client", "received_at"),  # quotas count what a client said lately
+)
+
+# What to label next: texts that a waiting job asks labels for. A request goes with its prediction.
+label_requests = Table(
+    "label_requests",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("model", CleanText, nullable=False),
+    Column("job_id", String(64), nullable=False),
+    Column(
+        "seq",
+        BigInteger().with_variant(Integer, "sqlite"),
+        ForeignKey("predictions.seq", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("key", CleanText, nullable=False),
+    Column("part", String(16), nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("leased_by", CleanText),
+    Column("leased_until", Double),
+    Column("settled_by", CleanText),
+    Column("settled_at", Double),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    UniqueConstraint("job_id", "key"),
+    Index(None, "model", "state"),
+    Index(None, "seq"),
 )
 
 examples = Table(
@@ -178,6 +206,44 @@ examples = Table(
     Column("source", CleanText, nullable=False),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("model", "role", "key"),
+    sqlite_autoincrement=True,
+)
+
+# Whether the version under which a gate example was first accepted answered it rightly: so it need not be loaded.
+gate_bits = Table(
+    "gate_bits",
+    metadata,
+    Column("model", CleanText, ForeignKey("models.name"), primary_key=True),
+    Column("domain", CleanText, primary_key=True),
+    Column("key", CleanText, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("right", Boolean, nullable=False),
+)
+
+# Every use of a gate set by a job: a set that decided often says less each time.
+gate_history = Table(
+    "gate_history",
+    metadata,
+    Column("model", CleanText, ForeignKey("models.name"), primary_key=True),
+    Column("domain", CleanText, primary_key=True),
+    Column("job_id", String(64), primary_key=True),
+    Column("n", Integer, nullable=False),
+    Column("used_at", Double, nullable=False),
+)
+
+# Stretches of the traffic that nothing is learnt from: poisoned, or learnt by a version that was rolled back.
+quarantined_windows = Table(
+    "quarantined_windows",
+    metadata,
+    Column("id", Sequence64, primary_key=True, autoincrement=True),
+    Column("model", CleanText, ForeignKey("models.name"), nullable=False),
+    Column("from_seq", BigInteger, nullable=False),
+    Column("to_seq", BigInteger, nullable=False),
+    Column("version", Integer),
+    Column("job_id", String(64)),
+    Column("reason", CleanText, nullable=False),
+    Column("at", Double, nullable=False),
+    Index(None, "model"),
     sqlite_autoincrement=True,
 )
 
