@@ -27,7 +27,7 @@ from trimtab.packing import PADDED_TEXTS, own_bytes, packed_states, padded_state
 # Tokens of one packed pass: matrix products gain nothing beyond (CPU), or fill the card (CUDA).
 PACK_TOKENS = {"cpu": 1024, "cuda": 32768}
 GOLDEN_TOLERANCE = 1e-4
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
 # Fixed sentences, so that no text of a user is kept in a manifest.
 GOLDEN_TEXTS = (
     "The plot moves quickly and the acting is a joy to watch.",
@@ -174,7 +174,7 @@ def build_bundle(
     check_base(base, manifest)
     head = read_tensors(files[HEAD], HEAD)
     weight, bias = _head_of(head, len(manifest.labels), base.hidden_size)
-    encoder = merge(base.runner.encoder, read_tensors(files[WEIGHTS], WEIGHTS), _scaling(files[CONFIG]))
+    encoder = merge(base.runner.encoder, read_tensors(files[WEIGHTS], WEIGHTS), lora_scaling(files[CONFIG]))
     return ModelBundle(
         model=manifest.model,
         version=manifest.version,
@@ -221,7 +221,7 @@ def merge(encoder: nn.Module, lora: Mapping[str, Tensor], scaling: float) -> nn.
     """
     merged = share_tensors(encoder)
     modules = dict(merged.named_modules())
-    for name, down, up in _pairs(lora):
+    for name, down, up in lora_pairs(lora):
         module = modules.get(name)
         if not isinstance(module, nn.Linear) or module.weight.shape != (up.shape[0], down.shape[1]):
             raise MalformedAdapter(f"{WEIGHTS}: {name} does not fit the base model")
@@ -232,20 +232,20 @@ def merge(encoder: nn.Module, lora: Mapping[str, Tensor], scaling: float) -> nn.
     return merged.eval()
 
 
-def _pairs(lora: Mapping[str, Tensor]) -> list[tuple[str, Tensor, Tensor]]:
+def lora_pairs(lora: Mapping[str, Tensor]) -> list[tuple[str, Tensor, Tensor]]:
     """(module name, A (r, in), B (out, r)) of every target in a peft state dict."""
     suffix_a, suffix_b = ".lora_A.weight", ".lora_B.weight"
-    names = [key.removeprefix(_PREFIX).removesuffix(suffix_a) for key in lora if key.endswith(suffix_a)]
-    expected = {f"{_PREFIX}{name}{suffix}" for name in names for suffix in (suffix_a, suffix_b)}
+    names = [key.removeprefix(PREFIX).removesuffix(suffix_a) for key in lora if key.endswith(suffix_a)]
+    expected = {f"{PREFIX}{name}{suffix}" for name in names for suffix in (suffix_a, suffix_b)}
     if expected != set(lora):
         raise MalformedAdapter(f"{WEIGHTS}: unexpected tensors {sorted(expected ^ set(lora))[:3]}")
-    pairs = [(n, lora[f"{_PREFIX}{n}{suffix_a}"], lora[f"{_PREFIX}{n}{suffix_b}"]) for n in names]
+    pairs = [(n, lora[f"{PREFIX}{n}{suffix_a}"], lora[f"{PREFIX}{n}{suffix_b}"]) for n in names]
     if any(a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] for _, a, b in pairs):
         raise MalformedAdapter(f"{WEIGHTS}: the ranks of A and B differ")
     return pairs
 
 
-def _scaling(config: bytes) -> float:
+def lora_scaling(config: bytes) -> float:
     """lora_alpha / r (or / sqrt(r) for rsLoRA); refuses variants that a plain merge would get wrong."""
     try:
         raw = json.loads(config)
