@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection
+
+from trimtab.ledger import gate_history, versions
+from trimtab.ledger.examples import Example, add_examples
+from trimtab.ledger.gate_history import Bit, Window
+
+
+def keep(tx: Connection, model: str, keys: list[str], *, domain: str = "film", version: int = 1) -> None:
+    """Gate examples of these keys; those of a later version are on probation."""
+    add_examples(
+        tx,
+        [
+            Example(
+                model=model, domain=domain, role="gate", text=f"text {key}", label="pos", key=key,
+                version=version, probation=version > 1,
+            )
+            for key in keys
+        ],
+    )  # fmt: skip
+
+
+def test_the_first_bit_stays(tx: Connection, model: str) -> None:
+    keep(tx, model, ["a", "b"])
+    gate_history.record_bits(tx, model, 1, {"film": {"a": True, "b": False}})
+    gate_history.record_bits(tx, model, 2, {"film": {"a": False, "b": True}})
+    assert gate_history.first_bits(tx, model) == {"film": {"a": Bit(1, True), "b": Bit(1, False)}}
+
+
+def test_a_set_that_grew_has_bits_of_several_versions(tx: Connection, model: str) -> None:
+    keep(tx, model, ["a"])
+    gate_history.record_bits(tx, model, 1, {"film": {"a": True}})
+    keep(tx, model, ["new"], version=2)
+    keep(tx, model, ["c"], domain="shop", version=2)
+    gate_history.record_bits(tx, model, 2, {"film": {"a": False, "new": True}, "shop": {"c": False}})
+    assert gate_history.first_bits(tx, model) == {
+        "film": {"a": Bit(1, True), "new": Bit(2, True)},
+        "shop": {"c": Bit(2, False)},
+    }
+
+
+def test_bits_of_a_version_that_was_rolled_back_go_with_its_examples(tx: Connection, model: str) -> None:
+    versions.promote(tx, model, 2, actor="test", reason="test")
+    keep(tx, model, ["c"], domain="shop", version=2)
+    gate_history.record_bits(tx, model, 2, {"shop": {"c": False}})
+    versions.rollback(tx, model, actor="test", reason="test")
+    keep(tx, model, ["c"], domain="shop", version=3)
+    gate_history.record_bits(tx, model, 3, {"shop": {"c": True}})
+    assert gate_history.first_bits(tx, model) == {"shop": {"c": Bit(3, True)}}
+
+
+def test_bits_without_an_example_are_deleted(tx: Connection, model: str) -> None:
+    gate_history.record_bits(tx, model, 1, {"film": {"gone": True}})
+    keep(tx, model, ["a"])
+    gate_history.record_bits(tx, model, 1, {"film": {"a": True}})
+    assert gate_history.first_bits(tx, model) == {"film": {"a": Bit(1, True)}}
+
+
+def test_a_job_uses_a_set_once(tx: Connection, model: str) -> None:
+    for job in ("one", "one", "two"):
+        gate_history.record_uses(tx, model, job, {"film": 100, "shop": 50})
+    assert gate_history.uses(tx, model, {"film": 100, "shop": 50, "news": 10}) == {
+        "film": 2, "shop": 2, "news": 0,
+    }  # fmt: skip
+
+
+def test_a_set_that_doubled_starts_afresh(tx: Connection, model: str) -> None:
+    gate_history.record_uses(tx, model, "one", {"film": 100})
+    assert gate_history.uses(tx, model, {"film": 199}) == {"film": 1}
+    assert gate_history.uses(tx, model, {"film": 200}) == {"film": 0}
+
+
+def test_worn_sets_and_how_many_labels_renew_them(tx: Connection, model: str) -> None:
+    keep(tx, model, ["a", "b", "c"])
+    keep(tx, model, ["d"], domain="shop")
+    for job in ("one", "two"):
+        gate_history.record_uses(tx, model, job, {"film": 3})
+    assert gate_history.worn(tx, model, 2) == {"film": 3}
+    assert gate_history.worn(tx, model, 3) == {}
+
+
+def test_quarantined_windows_by_model(tx: Connection, model: str) -> None:
+    gate_history.quarantine_window(tx, Window(model=model, from_seq=5, to_seq=9, reason="labels flipped"))
+    gate_history.quarantine_window(
+        tx, Window(model=model, from_seq=20, to_seq=20, reason="rolled back", version=2, job_id="j")
+    )
+    first, second = gate_history.quarantined(tx, model)
+    assert (first.from_seq, first.to_seq, first.reason, first.version) == (5, 9, "labels flipped", None)
+    assert (second.version, second.job_id) == (2, "j")
+    assert first.at > 0
+    assert gate_history.quarantined(tx, "another") == []
+
+
+@dataclass(frozen=True)
+class Row:
+    seq: int
+
+
+@given(
+    st.lists(st.integers(0, 60)),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=4),
+)
+def test_rows_outside_are_those_in_no_window(seqs: list[int], spans: list[tuple[int, int]]) -> None:
+    windows = [Window(model="m", from_seq=a, to_seq=b, reason="r") for a, b in spans]
+    forbidden = {seq for a, b in spans for seq in range(a, b + 1)}
+    kept = gate_history.outside([Row(seq) for seq in seqs], windows)
+    assert [row.seq for row in kept] == [seq for seq in seqs if seq not in forbidden]
+
+
+def test_an_unknown_model_has_no_history(tx: Connection) -> None:
+    assert gate_history.first_bits(tx, "nobody") == {}
+    assert gate_history.worn(tx, "nobody", 1) == {}
+
+
+@pytest.mark.parametrize("max_uses", [1, 2])
+def test_a_set_without_uses_is_not_worn(tx: Connection, model: str, max_uses: int) -> None:
+    keep(tx, model, ["a"])
+    assert gate_history.worn(tx, model, max_uses) == {}

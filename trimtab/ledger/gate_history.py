@@ -1,0 +1,131 @@
+"""What the gate remembers: first answers to its examples, uses of its sets, and windows that nothing is learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection, delete, exists, func, insert, select
+
+from trimtab.ledger.clock import now
+from trimtab.ledger.schema import examples, gate_bits, gate_history, quarantined_windows
+from trimtab.ledger.upsert import insert_into
+
+
+@dataclass(frozen=True)
+class Bit:
+    """Whether `version`, under which a gate example was first accepted, answered it rightly."""
+
+    version: int
+    right: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Predictions `from_seq` to `to_seq` (both included) of a model that nothing is learnt from, and why.
+
+    version: The version that had learnt from it, if any was made. job_id: The job that did.
+    """
+
+    model: str
+    from_seq: int
+    to_seq: int
+    reason: str
+    version: int | None = None
+    job_id: str | None = None
+    at: float = 0.0
+
+
+class _Placed(Protocol):
+    @property
+    def seq(self) -> int: ...
+
+
+P = TypeVar("P", bound=_Placed)
+
+
+def record_bits(tx: Connection, model: str, version: int, right: Mapping[str, Mapping[str, bool]]) -> None:
+    """Keeps {domain: {key: right}} of a version that is promoted, for gate examples that have no bit yet.
+
+    Call it when the examples are there. Bits of examples that are gone (forgotten, or rolled back with their version)
+    or that came back with a later version are deleted first.
+    """
+    kept = exists().where(
+        examples.c.model == gate_bits.c.model,
+        examples.c.role == "gate",
+        examples.c.key == gate_bits.c.key,
+        examples.c.version <= gate_bits.c.version,
+    )
+    tx.execute(delete(gate_bits).where(gate_bits.c.model == model, ~kept))
+    rows = [
+        {"model": model, "domain": domain, "key": key, "version": version, "right": bool(bit)}
+        for domain, bits in right.items()
+        for key, bit in bits.items()
+    ]
+    if rows:
+        statement = insert_into(tx, gate_bits)
+        tx.execute(statement.on_conflict_do_nothing(index_elements=["model", "domain", "key"]), rows)
+
+
+def first_bits(tx: Connection, model: str) -> dict[str, dict[str, Bit]]:
+    """{domain: {key: bit}} of the model's gate examples."""
+    columns = (gate_bits.c.domain, gate_bits.c.key, gate_bits.c.version, gate_bits.c.right)
+    found: dict[str, dict[str, Bit]] = {}
+    for domain, key, version, right in tx.execute(select(*columns).where(gate_bits.c.model == model)):
+        found.setdefault(domain, {})[key] = Bit(int(version), bool(right))
+    return found
+
+
+def record_uses(tx: Connection, model: str, job_id: str, sizes: Mapping[str, int]) -> None:
+    """Counts one use of each domain's gate set, of so many examples; a job counts once however often it runs."""
+    used_at = now(tx)
+    rows = [
+        {"model": model, "domain": domain, "job_id": job_id, "n": n, "used_at": used_at}
+        for domain, n in sizes.items()
+    ]
+    if rows:
+        statement = insert_into(tx, gate_history)
+        tx.execute(statement.on_conflict_do_nothing(index_elements=["model", "domain", "job_id"]), rows)
+
+
+def uses(tx: Connection, model: str, sizes: Mapping[str, int]) -> dict[str, int]:
+    """How often each domain's gate set decided, by its size today: a set that has doubled since starts afresh."""
+    counted: dict[str, int] = {}
+    for domain, n in sizes.items():
+        query = select(func.count()).where(
+            gate_history.c.model == model, gate_history.c.domain == domain, 2 * gate_history.c.n > n
+        )
+        counted[domain] = int(tx.execute(query).scalar_one())
+    return counted
+
+
+def worn(tx: Connection, model: str, max_uses: int) -> dict[str, int]:
+    """{domain: examples} of the gate sets that decided `max_uses` times: so many new random labels renew one."""
+    query = (
+        select(examples.c.domain, func.count())
+        .where(examples.c.model == model, examples.c.role == "gate")
+        .group_by(examples.c.domain)
+    )
+    sizes = {str(domain): int(n) for domain, n in tx.execute(query)}
+    counted = uses(tx, model, sizes)
+    return {domain: n for domain, n in sizes.items() if counted[domain] >= max_uses}
+
+
+def quarantine_window(tx: Connection, window: Window) -> None:
+    """Nothing is learnt from this window from now on."""
+    values = {name: value for name, value in vars(window).items() if name != "at"}
+    tx.execute(insert(quarantined_windows).values(**values, at=now(tx)))
+
+
+def quarantined(tx: Connection, model: str) -> list[Window]:
+    """The model's quarantined windows, oldest first."""
+    table = quarantined_windows
+    rows = tx.execute(select(table).where(table.c.model == model).order_by(table.c.id)).mappings()
+    return [Window(**{name: value for name, value in row.items() if name != "id"}) for row in rows]
+
+
+def outside(rows: Iterable[P], windows: Sequence[Window]) -> list[P]:
+    """The rows (anything with a `seq`) that lie in none of the windows."""
+    spans = [(window.from_seq, window.to_seq) for window in windows]
+    return [row for row in rows if not any(first <= row.seq <= last for first, last in spans)]
