@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -36,9 +37,11 @@ def advance_waiting_jobs(tx: Connection, training: TrainingSettings) -> list[str
     ]
 
 
-def labels_missing(tx: Connection, model: str, from_seq: int, training: TrainingSettings) -> dict[str, int]:
-    """Labels that an adaptation with this window lacks, by part."""
-    needs = LabelNeeds.of(training, models.get_model(tx, model).labels)
+def labels_missing(
+    tx: Connection, model: str, from_seq: int, training: TrainingSettings, cause: Mapping[str, Any]
+) -> dict[str, int]:
+    """Labels that an adaptation with this window and cause lacks, by part."""
+    needs = LabelNeeds.of_job(training, models.get_model(tx, model).labels, cause)
     return missing_labels(usable_counts(tx, model, from_seq), needs)
 
 
@@ -124,7 +127,7 @@ class Expiry:
 
 
 def _advance(tx: Connection, job: AdaptationJob, training: TrainingSettings, moment: float) -> bool:
-    missing = labels_missing(tx, job.model, job.window_from_seq, training)
+    missing = labels_missing(tx, job.model, job.window_from_seq, training, job.cause)
     late = job.deadline_at is not None and moment >= job.deadline_at
     if not missing or late:
         jobs.requeue_waiting(tx, job.id)

@@ -214,8 +214,8 @@ def _report(
 def _open_job(tx: Connection, report: DriftReport, decision: Decision, settings: Settings) -> AdaptationJob:
     """Queued if its labels are there, else waiting for them until the deadline."""
     from_seq = report.first_seq if decision.job_from_seq is None else decision.job_from_seq
-    missing = labels_missing(tx, report.model, from_seq, settings.training)
     cause = {"kind": "drift", "report": report.id, "drift": report.kind}
+    missing = labels_missing(tx, report.model, from_seq, settings.training, cause)
     return jobs.open_job(
         tx,
         report.model,

@@ -12,9 +12,8 @@ from monitoring.policy import Rules, why_not
 from trimtab.drift import MonitorState
 from trimtab.errors import Conflict, QueueUnavailable
 from trimtab.jobs import AdaptationJob, JobStatus
-from trimtab.labels import LabelNeeds, missing_labels
+from trimtab.labels import LabelNeeds, missing_labels, usable_counts
 from trimtab.ledger.clock import now
-from trimtab.ledger.feedback import label_counts
 from trimtab.ledger.jobs import in_flight, open_job
 from trimtab.ledger.models import get_model
 from trimtab.ledger.reports import load_state
@@ -44,7 +43,8 @@ def open_adaptation(
     """
     row = get_model(tx, model)
     start = _window_start(load_state(tx, model)) if from_seq is None else from_seq
-    missing = missing_labels(label_counts(tx, model, start), LabelNeeds.of(settings.training, row.labels))
+    needs = LabelNeeds.of_job(settings.training, row.labels, cause)
+    missing = missing_labels(usable_counts(tx, model, start), needs)
     return open_job(
         tx,
         model,

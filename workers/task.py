@@ -31,6 +31,7 @@ class Task:
         replay: Exemplars of the past domains.
         past: Selection sets of the past domains that still count: what must not be forgotten; never trained on.
         calibration: By past domain, labelled texts that were never trained on; holds the selection sets of `past`.
+        held_out: Keys of the gate sets' texts, whose truth the champion's references know: not to be learnt from.
         unlabelled: Texts of the window without a label that may be trained on; no reference holds them.
         known: Versions that were accepted before and are no champion now, newest first.
         named: Whether clients name this domain in their requests (else nothing per domain can be applied).
@@ -52,6 +53,7 @@ class Task:
     replay: ReplaySet
     past: Mapping[str, TrainingSet] = field(default_factory=dict)
     calibration: Mapping[str, TrainingSet] = field(default_factory=dict)
+    held_out: frozenset[str] = frozenset()
     unlabelled: tuple[str, ...] = ()
     known: tuple[LoadedVersion, ...] = ()
     named: bool = False
@@ -77,8 +79,8 @@ class Proposal:
         candidate: Files and answers; the champion's files where the remedy changes nothing.
         cost: Rank by expense, cheapest 0; decides within one standard error.
         reason: In words, for people.
-        details: Numbers worth keeping in the manifest. `prior_weights`: (k,) q(y) / p(y) of a prior correction, by
-            which examples of the past domains are weighted when it is judged.
+        details: Numbers worth keeping in the manifest. `prior_before`, `prior_after`: (k,) p(y) and q(y) of a prior
+            correction: examples of the past domains are weighted by q / p when it is judged.
     """
 
     name: str

@@ -56,6 +56,15 @@ def test_needs_come_from_the_settings() -> None:
     )
 
 
+def test_a_job_of_a_label_shift_waits_for_judges_only() -> None:
+    training = TrainingSettings(min_selection_labels=3, min_gate_labels=11)
+    usual = LabelNeeds.of(training, ["a", "b"])
+    assert LabelNeeds.of_job(training, ["a", "b"], {"kind": "drift", "drift": "covariate_harmful"}) == usual
+    assert LabelNeeds.of_job(training, ["a", "b"], {"kind": "manual"}) == usual
+    shifted = LabelNeeds.of_job(training, ["a", "b"], {"kind": "drift", "drift": "label_shift"})
+    assert missing_labels({}, shifted) == {"selection": 3, "gate": 11}
+
+
 def test_a_text_counts_once_with_its_newest_label() -> None:
     rows = [row(1, "same", label="neg"), row(2, "other"), row(3, "same", label="pos")]
     assert [(each.text, each.label) for each in usable(rows, set(), set())["train"]] == [
