@@ -28,16 +28,19 @@ from service.openapi import describe
 from service.problems import install_handlers
 from service.routes import (
     admin,
+    console,
     drift,
     feedback,
     health,
     infer,
     jobs,
+    label_requests,
     metrics,
     models,
     predict,
     repository,
     stream,
+    traffic,
     versions,
 )
 from service.routing import Routing
@@ -58,6 +61,7 @@ _ROUTES = (
     infer,
     repository,
     feedback,
+    label_requests,
     models,
     drift,
     health,
@@ -65,6 +69,8 @@ _ROUTES = (
     jobs,
     admin,
     metrics,
+    traffic,
+    console,
 )
 
 

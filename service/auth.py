@@ -39,8 +39,12 @@ class Refusal:
     reason: str
 
 
-# No key needed: load balancers and kubelets have none.
-PUBLIC = frozenset({"/v2/health/live", "/v2/health/ready"})
+# No key needed, and no name of this server: load balancers and kubelets know neither.
+HEALTH = frozenset({"/v2/health/live", "/v2/health/ready"})
+# No key needed: whoami says what the caller's key is good for, if anything.
+PUBLIC = HEALTH | {"/v1/whoami", "/console"}
+# The console's own files: the same for everybody, no data in them.
+PUBLIC_BELOW = "/console/"
 # (method, path or, when it ends with a slash, everything below it) -> role; the first that fits counts.
 RULES: tuple[tuple[str, str, Role], ...] = (
     ("POST", "/v1/predict", Role.PREDICT),
@@ -49,8 +53,11 @@ RULES: tuple[tuple[str, str, Role], ...] = (
     ("POST", "/models/", Role.PREDICT),
     ("POST", "/v2/repository/index", Role.READ),
     ("POST", "/v1/feedback", Role.FEEDBACK),
+    ("GET", "/v1/label-requests", Role.FEEDBACK),
+    ("POST", "/v1/label-requests/", Role.FEEDBACK),
     ("GET", "/v1/models", Role.READ),
     ("GET", "/v1/drift/", Role.READ),
+    ("GET", "/v1/traffic/", Role.READ),
     ("GET", "/v2", Role.READ),
     ("GET", "/v2/", Role.READ),
     ("GET", "/metrics", Role.READ),
@@ -63,7 +70,7 @@ _EVERYBODY = Principal(ANONYMOUS, frozenset(Role))
 def needed_role(method: str, path: str) -> Role | None:
     """The role that a call needs; None when it is public."""
     verb = "GET" if method == "HEAD" else method
-    if verb == "GET" and path in PUBLIC:
+    if verb == "GET" and (path in PUBLIC or path.startswith(PUBLIC_BELOW)):
         return None
     for rule_method, rule_path, role in RULES:
         below = rule_path.endswith("/") and path.startswith(rule_path)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 # Names that become keys of tables and labels of metrics: short, printable, no control characters.
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -127,6 +127,57 @@ class FeedbackAnswer(BaseModel):
     pending: int
     duplicates: int
     rejected: list[RejectedFeedback]
+
+
+class LabelAnswer(BaseModel):
+    """What becomes of a label request: exactly one of the three."""
+
+    label: Name | None = None
+    skip: Literal[True] | None = None
+    undo: Literal[True] | None = Field(None, description="takes your own answer or skip back")
+    annotator: Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> Self:
+        if sum(each is not None for each in (self.label, self.skip, self.undo)) != 1:
+            raise ValueError('send one of {"label": ...}, {"skip": true}, {"undo": true}')
+        return self
+
+
+class LabelRequestInfo(BaseModel):
+    """A text to label, and where it stands."""
+
+    id: str
+    model: str
+    prediction_id: str
+    text: str
+    labels: list[str] = Field(description="one of these is the answer")
+    reason: str = Field(description="random, gate, disagreement, uncertain or confident")
+    domain: str | None = None
+    state: str = Field(description="open, answered, skipped, expired or closed")
+    label: str | None = None
+    created_at: float
+    expires_at: float
+    leased_until: float | None = None
+
+
+class Estimate(BaseModel):
+    """Accuracy on the window by the answers to random requests, with its 95 % interval."""
+
+    accuracy: float
+    low: float
+    high: float
+    n: int
+
+
+class LabelRequestList(BaseModel):
+    """What to label next, and how far the asking is: `answered` of `wanted`."""
+
+    requests: list[LabelRequestInfo]
+    open: int
+    answered: int
+    wanted: int
+    estimate: Estimate | None = None
 
 
 class ModelInfo(BaseModel):

@@ -8,11 +8,11 @@ TrimtabError
 ├── InvalidInput                  the request is wrong                            (422)
 │   └── InvalidTensor             an inference request is, in its own protocol    (400)
 ├── NotFound                                                                      (404)
-│   ├── ModelNotFound, VersionNotFound, AliasNotFound, JobNotFound, ReportNotFound
+│   ├── ModelNotFound, VersionNotFound, AliasNotFound, JobNotFound, ReportNotFound, LabelRequestNotFound
 │   └── VersionNotLoaded          exists perhaps, but is not served by this replica
 ├── Conflict                                                                      (409)
 │   ├── JobInFlight, IllegalTransition, LeaseLost, VersionRefused, NothingToRollBack,
-│   │   NothingToAcknowledge, AlreadyExists
+│   │   NothingToAcknowledge, AlreadyExists, LabelRequestTaken
 │   └── GenerationMismatch        somebody else changed it meanwhile              (412)
 ├── AdapterRefused                a version must not be built or served
 │   └── SignatureInvalid, DigestMismatch, BaseMismatch, SelfTestFailed, MalformedAdapter
@@ -82,6 +82,10 @@ class ReportNotFound(NotFound):
     """There is no such drift report."""
 
 
+class LabelRequestNotFound(NotFound):
+    """There is no such label request, or its text is kept no longer."""
+
+
 class VersionNotLoaded(NotFound):
     """This version is not loaded: only versions that carry an alias are."""
 
@@ -116,6 +120,10 @@ class NothingToRollBack(Conflict):
 
 class NothingToAcknowledge(Conflict):
     """There is no confirmed drift to acknowledge."""
+
+
+class LabelRequestTaken(Conflict):
+    """Somebody else is labelling this text, or has."""
 
 
 class GenerationMismatch(Conflict):

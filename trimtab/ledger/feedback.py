@@ -131,14 +131,14 @@ def join_pending(tx: Connection, prediction_ids: Sequence[str]) -> int:
 
 def labelled(tx: Connection, model: str, from_seq: int = 0) -> list[LabelledRow]:
     """Predictions of the model from `from_seq` on that have a label, oldest first; of several labels the newest."""
-    newest = _newest(model, from_seq)
+    newest = newest_labels(model, from_seq)
     rows = tx.execute(select(newest).where(newest.c.rank == 1).order_by(newest.c.seq)).mappings()
     return [LabelledRow(**{name: row[name] for name in LabelledRow.__dataclass_fields__}) for row in rows]
 
 
 def label_counts(tx: Connection, model: str, from_seq: int = 0) -> dict[str, dict[str, int]]:
     """How many labelled predictions there are by part and label; {"train": {"spam": 3}}."""
-    newest = _newest(model, from_seq)
+    newest = newest_labels(model, from_seq)
     query = select(newest.c.part, newest.c.label, func.count()).where(newest.c.rank == 1)
     counts: dict[str, dict[str, int]] = {}
     for part, label, n in tx.execute(query.group_by(newest.c.part, newest.c.label)):
@@ -146,9 +146,26 @@ def label_counts(tx: Connection, model: str, from_seq: int = 0) -> dict[str, dic
     return counts
 
 
+def newest_labels(model: str, from_seq: int) -> Any:
+    """A subquery of labelled predictions from `from_seq` on; `rank` is 1 for the newest label of each."""
+    order = (feedback.c.observed_at.desc(), feedback.c.label, feedback.c.annotator)
+    rank = func.row_number().over(partition_by=feedback.c.seq, order_by=order).label("rank")
+    columns = [
+        predictions.c[name] for name in ("seq", "prediction_id", "text", "key", "part", "version", "client")
+    ]
+    named = [
+        predictions.c.label.label("predicted"),
+        predictions.c.domain,
+        predictions.c.group_key.label("group"),
+    ]
+    query: Select[Any] = select(*columns, *named, feedback.c.label, rank)
+    joined = query.join_from(predictions, feedback, feedback.c.seq == predictions.c.seq)
+    return joined.where(predictions.c.model == model, predictions.c.seq >= from_seq).subquery()
+
+
 def outcomes(tx: Connection, model: str, version: int, last_n: int, after_seq: int = 0) -> list[Outcome]:
     """The newest `last_n` labelled predictions of a version above `after_seq`, oldest first."""
-    newest = _newest(model, max(_first_of_newest(tx, model, version, last_n), after_seq + 1))
+    newest = newest_labels(model, max(_first_of_newest(tx, model, version, last_n), after_seq + 1))
     query = select(newest.c.seq, newest.c.label, newest.c.predicted)
     rows = tx.execute(
         query.where(newest.c.rank == 1, newest.c.version == version).order_by(newest.c.seq)
@@ -249,19 +266,3 @@ def _join(tx: Connection, prediction_id: str, label: str, known: _Known) -> int:
         tx.execute(delete(feedback).where(*same))
         return 0
     return tx.execute(update(feedback).where(*same).values(seq=known.seq)).rowcount
-
-
-def _newest(model: str, from_seq: int) -> Any:
-    order = (feedback.c.observed_at.desc(), feedback.c.label, feedback.c.annotator)
-    rank = func.row_number().over(partition_by=feedback.c.seq, order_by=order).label("rank")
-    columns = [
-        predictions.c[name] for name in ("seq", "prediction_id", "text", "key", "part", "version", "client")
-    ]
-    named = [
-        predictions.c.label.label("predicted"),
-        predictions.c.domain,
-        predictions.c.group_key.label("group"),
-    ]
-    query: Select[Any] = select(*columns, *named, feedback.c.label, rank)
-    joined = query.join_from(predictions, feedback, feedback.c.seq == predictions.c.seq)
-    return joined.where(predictions.c.model == model, predictions.c.seq >= from_seq).subquery()
