@@ -165,6 +165,12 @@ class GateSettings(_Group):
     alpha: Share = 0.05
     min_gain: Share = 0.01
     min_n: int = Field(100, ge=10, description="labels the gain test needs at least")
+    max_uses: int = Field(
+        20, ge=1, description="decisions of one gate set, until new random labels have doubled it"
+    )
+    max_client_share: Share = Field(
+        0.2, description="of what is trained on, for one of three clients or more; 1: no limit"
+    )
 
 
 class MemorySettings(_Group):

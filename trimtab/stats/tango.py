@@ -27,14 +27,19 @@ Passes = Callable[[Floats, Floats], Bools]
 
 @dataclass(frozen=True)
 class PairedCounts:
-    """How two versions answered the same n labelled examples."""
+    """How two versions answered the same n labelled examples; not integers where the examples are weighted."""
 
-    n: int
-    lost: int  # incumbent right, candidate wrong
-    gained: int  # incumbent wrong, candidate right
+    n: float
+    lost: float  # incumbent right, candidate wrong
+    gained: float  # incumbent wrong, candidate right
 
     def __post_init__(self) -> None:
-        if self.n < 1 or self.lost < 0 or self.gained < 0 or self.lost + self.gained > self.n:
+        if (
+            self.n < 1
+            or self.lost < 0
+            or self.gained < 0
+            or self.lost + self.gained > self.n + _EDGE * self.n
+        ):
             raise ValueError(f"impossible paired counts: {self}")
 
     @property
@@ -67,7 +72,30 @@ def paired_counts(incumbent_right: Bools, candidate_right: Bools) -> PairedCount
     return PairedCounts(n=int(incumbent_right.size), lost=lost, gained=gained)
 
 
-def constrained_gain(lost: Floats, gained: Floats, n: int, margin: float) -> Floats:
+def weighted_counts(incumbent_right: Bools, candidate_right: Bools, weights: Floats) -> PairedCounts:
+    """The table of fewer, equal examples that says as much as the (n,) weighted ones: shares by weight.
+
+    Its n is that at which the loss of equal examples has the variance of the weighted loss, and at most Kish's
+    (sum w)^2 / sum w^2. Source: E. L. Korn, B. I. Graubard, "Confidence intervals for proportions with small expected
+    number of positive counts estimated from survey data", Survey Methodology 24 (1998) 193-201, for one share.
+
+    Raises:
+        ValueError: the vectors differ in length, or a weight is negative or none is positive.
+    """
+    if weights.shape != incumbent_right.shape or not (weights >= 0).all() or not weights.sum() > 0:
+        raise ValueError("every example needs a weight of at least 0, and one of them more")
+    paired_counts(incumbent_right, candidate_right)
+    share = weights / weights.sum()
+    change = incumbent_right.astype(np.float64) - candidate_right
+    lost, gained = float(share[change > 0].sum()), float(share[change < 0].sum())
+    variance = float((share**2 * (change - (lost - gained)) ** 2).sum())
+    n = 1.0 / float((share**2).sum())
+    if variance > 0.0:
+        n = min(n, (lost + gained - (lost - gained) ** 2) / variance)
+    return PairedCounts(max(n, 1.0), max(n, 1.0) * lost, max(n, 1.0) * gained)
+
+
+def constrained_gain(lost: Floats, gained: Floats, n: float, margin: float) -> Floats:
     """Likeliest share of `gained` when the loss is held at `margin`: the larger root of Tango's quadratic."""
     a = 2.0 * n
     b = -(lost + gained) + (2.0 * n - lost + gained) * margin
@@ -76,7 +104,7 @@ def constrained_gain(lost: Floats, gained: Floats, n: int, margin: float) -> Flo
     return root
 
 
-def score(lost: Floats, gained: Floats, n: int, margin: float) -> Floats:
+def score(lost: Floats, gained: Floats, n: float, margin: float) -> Floats:
     """Z of the score test, elementwise; very negative speaks for a loss below `margin`. 0: nothing known."""
     q = constrained_gain(lost, gained, n, margin)
     variance = n * (2.0 * q + margin * (1.0 - margin))

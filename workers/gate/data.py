@@ -1,0 +1,113 @@
+"""Is what was trained on fit to be trained on? Labels that contradict, clients that dominate, copies, classes."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import fisher_exact
+
+from trimtab.settings import GateSettings
+from trimtab.stats.sequential import lower_bound
+from workers.gate.verdict import Check, Result
+from workers.poisoning import SEVERAL, DataReport
+
+MAX_CONTRADICTIONS = 0.3  # share of one client's labels, beside other clients
+MIN_ROWS = 20  # of a client, to be judged
+MAX_DUPLICATES = 0.1
+MAX_CLASS_DISTANCE = 0.4
+ROUNDING = 1.0  # rows by which a share may be above its limit
+
+
+def data_checks(data: DataReport, settings: GateSettings) -> tuple[Check, ...]:
+    """The checks of the training rows: flipped labels reject, whatever else is wrong waits for a person or labels."""
+    checks = (labels(data, settings.alpha), clients(data, settings.max_client_share), duplicates(data))
+    return checks if data.class_distance is None else (*checks, classes(data.n, data.class_distance))
+
+
+def labels(data: DataReport, alpha: float) -> Check:
+    """Labels that contradict the champion more often than ignorance would are flipped; more than 30 % by one client,
+    and more than by the others, wait for a person.
+
+    Ignorance: a champion that knows nothing of a domain is right by chance, 1/k of the time. Half way from there to
+    never is where its answers are evidence against the labels. One client alone has nothing to be compared with: its
+    traffic may simply be hard, which is what adaptation is for.
+    """
+    share, client = max(((_share(data, each), each) for each in _judged(data)), default=(0.0, ""))
+    flipped = 1.0 - 0.5 / data.n_labels
+    level = 1.0 - alpha / max(len(_judged(data)), 1)
+    result, limit = Result.PASS, flipped
+    detail = f"{share:.3f} of the labels of {client or 'one client'} contradict the champion"
+    if client and _at_least(data, client, level) > flipped:
+        result, detail = Result.FAIL, f"{detail}, more than ignorance explains: they are flipped"
+    elif client and _stands_out(data, client, 1.0 - level):
+        result, limit = Result.INSUFFICIENT, MAX_CONTRADICTIONS
+        detail += ", those of the others do not: a person should look, or the others should label"
+    return Check(name="data:labels", result=result, value=share, limit=limit, n=data.n, detail=detail)
+
+
+def clients(data: DataReport, max_share: float) -> Check:
+    """Of three clients or more, none may have more than its share of what is learnt from."""
+    n_clients = len(data.clients)
+    limit = max(max_share, 1.0 / n_clients) if n_clients >= SEVERAL else 1.0
+    most, client = max(((n, each) for each, n in data.clients.items()), default=(0, ""))
+    result = Result.INSUFFICIENT if most > limit * data.n + ROUNDING else Result.PASS
+    detail = (
+        f"{most} of {data.n} rows are of {client!r}, one of {n_clients} clients; {data.capped} were left out"
+    )
+    if result is Result.INSUFFICIENT:
+        detail += "; labels of others are needed (or TRIMTAB_GATE__MAX_CLIENT_SHARE, where one may dominate)"
+    return Check(
+        name="data:clients",
+        result=result,
+        value=most / data.n if data.n else 0.0,
+        limit=limit,
+        n=data.n,
+        detail=detail,
+    )
+
+
+def duplicates(data: DataReport) -> Check:
+    """At most 10 % of the rows repeat the words of another one."""
+    share = data.duplicates / data.n if data.n else 0.0
+    return Check(
+        name="data:duplicates",
+        result=Result.INSUFFICIENT if share > MAX_DUPLICATES else Result.PASS,
+        value=share,
+        limit=MAX_DUPLICATES,
+        n=data.n,
+        detail=f"{data.duplicates} of {data.n} rows repeat another; {data.copies} were left out",
+    )
+
+
+def classes(n: int, distance: float) -> Check:
+    """The labels' classes are those of the traffic, within a total variation of 0.4."""
+    return Check(
+        name="data:classes",
+        result=Result.INSUFFICIENT if distance > MAX_CLASS_DISTANCE else Result.PASS,
+        value=distance,
+        limit=MAX_CLASS_DISTANCE,
+        n=n,
+        detail=f"the labels' classes are {distance:.3f} away from what the champion answers to the window",
+    )
+
+
+def _judged(data: DataReport) -> list[str]:
+    """Clients with enough rows."""
+    return [client for client, n in sorted(data.clients.items()) if n >= MIN_ROWS]
+
+
+def _share(data: DataReport, client: str) -> float:
+    return data.contradictions.get(client, 0) / data.clients[client]
+
+
+def _at_least(data: DataReport, client: str, level: float) -> float:
+    return lower_bound(data.contradictions.get(client, 0), data.clients[client], level)
+
+
+def _stands_out(data: DataReport, client: str, alpha: float) -> bool:
+    """Whether the client's labels contradict more than 30 % of the time, and more often than those of the others."""
+    n, wrong = data.clients[client], data.contradictions.get(client, 0)
+    others = data.n - n, sum(data.contradictions.values()) - wrong
+    if not others[0] or _at_least(data, client, 1.0 - alpha) <= MAX_CONTRADICTIONS:
+        return False
+    table = np.array([[wrong, n - wrong], [others[1], others[0] - others[1]]])
+    return float(fisher_exact(table, alternative="greater").pvalue) < alpha
