@@ -29,6 +29,8 @@ class Labelled:
     text: str
     label: str
     key: str
+    prediction_id: str | None = None
+    client: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,7 @@ def usable(
     taken = {part: held_out if part == "train" else held_out | remembered for part in PARTS}
     return {
         part: tuple(
-            Labelled(row.text or "", row.label, key)
+            Labelled(row.text or "", row.label, key, row.prediction_id, row.client)
             for key, row in newest.items()
             if parts[key] == {part} and key not in used
         )

@@ -24,7 +24,7 @@ from workers.classifier import TrainableClassifier
 from workers.evaluate import Scorecard
 from workers.fit import FitReport, Recipe, TrainingSet, fit
 from workers.material import MAX_REFERENCE
-from workers.memory import choose, priority_of
+from workers.memory import base_features, choose, priority_of, with_core
 from workers.progress import Report, silent
 from workers.workshop import Workshop
 
@@ -183,7 +183,8 @@ def examples_of(
         for each, z in zip(kept["train"], logits, strict=True)
     ]
     held_out = [_example(each, model, part) for part in ("gate", "selection") for each in kept[part]]
-    return [*choose(memory, budget), *held_out, *reference]
+    herded = with_core(memory, base_features(candidate.bundle.base, candidate.bundle.max_tokens))
+    return [*choose(herded, budget), *held_out, *reference]
 
 
 def _record(tx: Connection, manifest: AdapterManifest, digest: str, base_name: str) -> None:
@@ -210,7 +211,7 @@ def _provenance(
 def _example(kept: _Kept, model: str, role: str, priority: int = 0) -> Example:
     return Example(
         model=model, domain=kept.domain, role=role, text=kept.row.text, label=kept.row.label, key=kept.key,
-        version=1, source="init", priority=priority,
+        version=1, source="init", label_source="init", priority=priority,
     )  # fmt: skip
 
 

@@ -11,19 +11,21 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection
 
+from trimtab.drift import DriftKind
 from trimtab.jobs import AdaptationJob
 from trimtab.labels import HELD_OUT, Labelled, usable
-from trimtab.ledger import examples, feedback, models, samples, versions
+from trimtab.ledger import examples, feedback, gate_history, models, samples, versions
 from trimtab.ledger.examples import Example
 from trimtab.ledger.models import ModelRow
 from trimtab.ledger.samples import PredictionRow
+from trimtab.ledger.versions import VersionState
 from trimtab.splits import key_of
 from workers.fit import ReplaySet, TrainingSet
 from workers.memory import choose
@@ -32,6 +34,8 @@ from workers.plan import Situation
 MAX_REFERENCE = 2000  # reference texts of a domain
 MAX_PROJECTED = 500  # texts of the new domain, and as many of the memory
 MAX_WINDOW = 20_000  # predictions of the window that are read
+MAX_UNLABELLED = 5000  # texts without a label that may be trained on, the newest
+MAX_KNOWN = 4  # versions that were accepted before: each has to be loaded and asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +52,16 @@ class Material:
     references: Mapping[str, tuple[Example, ...]]  # by past domain
     n_window: int
     n_with_text: int
+    selection_sets: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)  # by past domain
+    unlabelled: tuple[str, ...] = ()  # in no reference, may be trained on
+    window_seqs: tuple[int, ...] = ()
+    drift: DriftKind | None = None
+    known: tuple[int, ...] = ()  # versions accepted before on the same base, newest first
+    named: bool = False
+    step_s: float | None = None  # as measured when the champion was made
 
-    @property
-    def situation(self) -> Situation:
+    def situation(self, *, corrected: bool = False, device: str = "cpu") -> Situation:
+        """What the plan depends on; `corrected`: the champion carries a prior correction."""
         return Situation(
             n_window=self.n_window,
             n_with_text=self.n_with_text,
@@ -58,7 +69,37 @@ class Material:
             labels=self.model.labels,
             n_memory=len(self.memory),
             past_domains=tuple(self.gate_sets),
+            drift=self.drift,
+            n_unlabelled=len(self.unlabelled),
+            n_calibration=sum(len(found.texts) for found in self.calibration.values()),
+            known=self.known,
+            named=self.named,
+            corrected=corrected,
+            device=device,
+            step_s=self.step_s,
         )
+
+    @property
+    def held_out(self) -> frozenset[str]:
+        """Keys of the gate sets' texts, the new one's too."""
+        kept = {example.key for group in self.gate_sets.values() for example in group}
+        return frozenset(kept | {row.key for row in self.rows["gate"]})
+
+    @property
+    def calibration(self) -> dict[str, TrainingSet]:
+        """By past domain: labelled texts that were never trained on and that the gate does not judge by."""
+        gate = self.held_out
+        found: dict[str, dict[str, Example]] = {}
+        for sets in (self.references, self.selection_sets):
+            for domain, group in sets.items():
+                kept = {e.key: e for e in group if e.label in self.model.labels and e.key not in gate}
+                found.setdefault(domain, {}).update(kept)
+        return {domain: self.labelled_set(kept.values()) for domain, kept in found.items() if kept}
+
+    @property
+    def past(self) -> dict[str, TrainingSet]:
+        """Selection sets of the past domains."""
+        return {domain: self.labelled_set(kept) for domain, kept in self.selection_sets.items()}
 
     def index(self, label: Any) -> int:
         """Position of a label among the model's; raises ValueError for another."""
@@ -68,9 +109,13 @@ class Material:
         """(n,) label indices."""
         return np.array([self.index(label) for label in labels], dtype=np.int64)
 
+    def labelled_set(self, rows: Iterable[Labelled | Example]) -> TrainingSet:
+        """Texts with label indices; raises ValueError for a label that is not the model's."""
+        kept = list(rows)
+        return TrainingSet(tuple(row.text for row in kept), self.indices(row.label for row in kept))
+
     def training_set(self) -> TrainingSet:
-        rows = self.rows["train"]
-        return TrainingSet(tuple(row.text for row in rows), self.indices(row.label for row in rows))
+        return self.labelled_set(self.rows["train"])
 
     def replay_set(self) -> ReplaySet:
         """Exemplars whose logits fit the model's labels."""
@@ -93,18 +138,23 @@ class Material:
 
 
 def gather(tx: Connection, job: AdaptationJob, budget: int) -> Material:
-    """Reads the material of a job in one transaction. Raises ModelNotFound."""
-    window = samples.window_rows(tx, job.model, job.window_from_seq, MAX_WINDOW)
+    """Reads the material of a job in one transaction; nothing of a quarantined window. Raises ModelNotFound."""
+    model, quarantined = models.get_model(tx, job.model), gate_history.quarantined(tx, job.model)
+    window = gate_history.outside(
+        samples.window_rows(tx, job.model, job.window_from_seq, MAX_WINDOW), quarantined
+    )
+    labelled = gate_history.outside(feedback.labelled(tx, job.model, job.window_from_seq), quarantined)
     held_out = examples.keys(tx, job.model, HELD_OUT)
     remembered = examples.list_examples(tx, job.model, "memory")
-    rows = usable(
-        feedback.labelled(tx, job.model, job.window_from_seq), held_out, {e.key for e in remembered}
-    )
-    trained = {row.key for row in rows["train"]} | {example.key for example in remembered}
+    rows = usable(labelled, held_out, {e.key for e in remembered})
+    said = {key_of(row.text) for row in labelled if row.text is not None}
+    unlabelled = free_texts(window, said | held_out | {e.key for e in remembered})
+    trained = {row.key for row in rows["train"]} | {e.key for e in remembered} | unlabelled.keys()
     domain = name_domain(window, job.domain, examples.domains(tx, job.model, "gate"))
+    champion = versions.get_aliases(tx, job.model)["champion"]
     return Material(
-        model=models.get_model(tx, job.model),
-        champion=versions.get_aliases(tx, job.model)["champion"],
+        model=model,
+        champion=champion,
         domain=domain,
         rows=rows,
         reference=new_reference(job.model, domain, window, (*rows["selection"], *rows["gate"]), trained),
@@ -113,7 +163,48 @@ def gather(tx: Connection, job: AdaptationJob, budget: int) -> Material:
         references=_by_domain(examples.list_examples(tx, job.model, "reference")),
         n_window=len(window),
         n_with_text=sum(row.text is not None for row in window),
+        selection_sets=_by_domain(examples.list_examples(tx, job.model, "selection")),
+        unlabelled=tuple(unlabelled.values()),
+        window_seqs=tuple(row.seq for row in window),
+        drift=_drift(job),
+        known=_known(tx, model, champion),
+        named=2 * sum(row.domain == domain for row in window) > len(window),
+        step_s=_step_s(tx, job.model, champion),
     )
+
+
+def free_texts(window: Sequence[PredictionRow], taken: AbstractSet[str]) -> dict[str, str]:
+    """Texts by key, the newest 5,000, that have no other use and lie in the part of the split that is trained on.
+
+    The others are left to the drift reference, of which nothing may be trained on.
+    """
+    found = {key_of(row.text): row.text for row in window if row.text is not None and row.part == "train"}
+    free = {key: text for key, text in found.items() if key not in taken}
+    return dict(list(free.items())[-MAX_UNLABELLED:])
+
+
+def _drift(job: AdaptationJob) -> DriftKind | None:
+    said = job.cause.get("drift")
+    return DriftKind(said) if said in set(DriftKind) else None
+
+
+def _known(tx: Connection, model: ModelRow, champion: int) -> tuple[int, ...]:
+    """Versions that were accepted once, with the same labels on the same base, newest first."""
+    fit = [
+        version.n
+        for version in versions.list_versions(tx, model.name)
+        if version.state is VersionState.ACCEPTED
+        and version.n != champion
+        and version.manifest.get("base", {}).get("digest") == model.base_digest
+        and tuple(version.manifest.get("labels", ())) == model.labels
+    ]
+    return tuple(sorted(fit, reverse=True)[:MAX_KNOWN])
+
+
+def _step_s(tx: Connection, model: str, n: int) -> float | None:
+    training = versions.get_version(tx, model, n).manifest.get("training", {})
+    steps, seconds = training.get("steps"), training.get("seconds")
+    return float(seconds) / int(steps) if steps and seconds else None
 
 
 def new_reference(
@@ -128,14 +219,15 @@ def new_reference(
     `held_out` texts that are not in the window came before it.
     """
     label_of = {row.key: row.label for row in held_out}
-    seen = {key_of(row.text): row.text for row in window if row.text is not None}
-    earlier = {row.key: row.text for row in held_out if row.key not in seen}
-    unseen = [(key, text) for key, text in (earlier | seen).items() if key not in trained]
+    seen = {key_of(row.text): row for row in window if row.text is not None}
+    earlier = {row.key: row for row in held_out if row.key not in seen}
+    unseen = [(key, row) for key, row in (earlier | seen).items() if key not in trained]
     return tuple(
         Example(
-            model=model, domain=domain, role="reference", text=text, key=key, label=label_of.get(key), priority=place,
+            model=model, domain=domain, role="reference", text=row.text or "", key=key, label=label_of.get(key),
+            priority=place, prediction_id=row.prediction_id, client=row.client,
         )
-        for place, (key, text) in enumerate(unseen[-MAX_REFERENCE:])
+        for place, (key, row) in enumerate(unseen[-MAX_REFERENCE:])
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from trimtab.ledger.versions import VersionState, get_aliases, promote, record_v
 from workers.artefact import Candidate
 from workers.gate import Decision, Verdict
 from workers.material import Material
-from workers.memory import choose, priority_of
+from workers.memory import base_features, choose, priority_of, with_core
 from workers.plan import Plan
 from workers.workshop import Workshop
 
@@ -95,13 +95,15 @@ def new_examples(
         for row in material.rows[part]
     ]
     reference = [
-        replace(
-            common, role="reference", text=each.text, key=each.key, label=each.label, priority=each.priority
-        )
+        replace(each, version=version, job_id=job.id, probation=True, source="traffic")
         for each in material.reference
     ]
-    return (*choose(memory, budget), *held_out, *reference)
+    herded = with_core(memory, base_features(candidate.bundle.base, candidate.bundle.max_tokens))
+    return (*choose(herded, budget), *held_out, *reference)
 
 
 def _labelled(common: Example, row: Labelled) -> Example:
-    return replace(common, text=row.text, label=row.label, key=row.key)
+    return replace(
+        common, text=row.text, label=row.label, key=row.key, prediction_id=row.prediction_id, client=row.client,
+        label_source="feedback",
+    )  # fmt: skip

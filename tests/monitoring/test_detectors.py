@@ -19,6 +19,7 @@ from tests.fixtures.references import labelled, traffic
 from trimtab.drift import MonitorState
 from trimtab.features import Floats
 from trimtab.ledger import Ledger, samples
+from trimtab.ledger.forget import forget
 from trimtab.ledger.windows import rows_after
 
 MODEL = "sentiment"
@@ -101,7 +102,7 @@ def test_another_version_begins_anew_after_its_first_sample(tx: Connection) -> N
 def test_samples_that_were_deleted_make_the_window_shorter_and_no_error(tx: Connection) -> None:
     state = follow(tx, Detectors(WINDOWS), MonitorState(model=MODEL, version=1), 10)
     for number in (*range(1, 31), 95):
-        samples.forget(tx, prediction_id=f"p{number}")
+        forget(tx, prediction_id=f"p{number}")
     restored = Detectors(WINDOWS).of(tx, state, BASELINE)
     assert restored.detector.n_events == 60
     assert STREAM[94].tolist() not in restored.detector.rows.tolist()

@@ -11,8 +11,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, select, update
 
+from trimtab.ledger.batches import in_batches
 from trimtab.ledger.clock import now
 from trimtab.ledger.schema import examples as table
+from trimtab.ledger.tombstones import without_forgotten
 from trimtab.ledger.upsert import insert_into
 
 ROLES = ("memory", "gate", "selection", "reference")
@@ -33,7 +35,12 @@ class Example:
         job_id: The job with which it entered; None for `init`.
         probation: True until the version's watch is over; deleted when the version is rolled back.
         priority: 0 <= priority < 2**63; the memory keeps the smallest. A reference's is its place in its domain.
-        source: Where it came from, e.g. "init" or "traffic".
+        source: Where the text came from, e.g. "init" or "traffic".
+        prediction_id, client: The prediction whose text it is, and who sent it; None for `init`.
+        label_source: "init", "human" (a label request), "feedback" or "pseudo".
+        core: Place in the herded core of its domain and class, from 0; None: not in it.
+        retired_by: The version for which newer labels contradicted it; None: it is replayed.
+        created_at: Epoch seconds at which it was first kept; 0 before it is stored.
     """
 
     model: str
@@ -48,16 +55,22 @@ class Example:
     probation: bool = False
     priority: int = 0
     source: str = ""
+    prediction_id: str | None = None
+    client: str | None = None
+    label_source: str | None = None
+    core: int | None = None
+    retired_by: int | None = None
+    created_at: float = 0.0
     id: int = 0
 
 
 def add_examples(tx: Connection, examples: Iterable[Example]) -> int:
     """Keep the examples whose (model, role, key) is not kept yet; returns how many were added.
 
-    Raises ValueError for an unknown role.
+    What was forgotten meanwhile is left out: a job may have read it before. Raises ValueError for an unknown role.
     """
     added_at = now(tx)
-    rows = [_row(example, added_at) for example in examples]
+    rows = [_row(example, added_at) for example in without_forgotten(tx, list(examples))]
     before = _count(tx)
     if rows:
         statement = insert_into(tx, table).on_conflict_do_nothing(index_elements=["model", "role", "key"])
@@ -97,39 +110,67 @@ def texts_of_keys(tx: Connection, model: str, wanted: Sequence[str]) -> dict[str
 
 
 def replace_memory(tx: Connection, model: str, examples: Iterable[Example]) -> int:
-    """Make these the model's whole memory; returns how many are kept."""
-    tx.execute(delete(table).where(table.c.model == model, table.c.role == "memory"))
-    return add_examples(tx, examples)
+    """Make these the model's whole memory, beside what is retired; returns how many are kept."""
+    active = (table.c.model == model, table.c.role == "memory", table.c.retired_by.is_(None))
+    tx.execute(delete(table).where(*active))
+    return add_examples(tx, (example for example in examples if example.retired_by is None))
+
+
+def retire(tx: Connection, model: str, keys: Sequence[str], version: int = 0) -> int:
+    """Take exemplars that newer labels contradict out of replay, for this version; returns how many.
+
+    They come back when the version is rolled back, and are deleted when its watch is over.
+    """
+    chosen = (table.c.model == model, table.c.role == "memory", table.c.retired_by.is_(None))
+    return sum(
+        tx.execute(update(table).where(*chosen, table.c.key.in_(batch)).values(retired_by=version)).rowcount
+        for batch in in_batches(sorted(set(keys)))
+    )
 
 
 def remove_probation(tx: Connection, model: str, version: int) -> int:
-    """Delete what entered with a version that was rolled back; returns how many."""
-    return tx.execute(delete(table).where(*_on_probation(model, version))).rowcount
+    """Delete what entered with a version that was rolled back, and take back what it retired; returns how many went."""
+    retired = (table.c.model == model, table.c.retired_by == version)
+    tx.execute(update(table).where(*retired).values(retired_by=None))
+    return tx.execute(delete(table).where(*_on_probation(model), table.c.version == version)).rowcount
 
 
 def confirm_probation(tx: Connection, model: str, version: int) -> int:
-    """Keep for good what entered with a version whose watch is over; returns how many."""
-    return tx.execute(update(table).where(*_on_probation(model, version)).values(probation=False)).rowcount
+    """Keep for good what entered with a version whose watch is over; returns how many.
+
+    A version vouches for those before it that it was made from and that were not rolled back: nobody watches them any
+    more. What they retired is deleted.
+    """
+    tx.execute(delete(table).where(table.c.model == model, table.c.retired_by <= version))
+    theirs = (*_on_probation(model), table.c.version <= version)
+    return tx.execute(update(table).where(*theirs).values(probation=False)).rowcount
 
 
-def _on_probation(model: str, version: int) -> tuple[ColumnElement[bool], ...]:
-    return table.c.model == model, table.c.version == version, table.c.probation.is_(True)
+def expire_memory(tx: Connection, older_than_s: float, limit: int = 5_000) -> int:
+    """Delete up to `limit` exemplars that were first kept longer ago; returns how many. Call it again.
+
+    Gate, selection and reference examples stay: without them nothing can be proved about their domain.
+    """
+    old = select(table.c.id).where(table.c.role == "memory", table.c.created_at < now(tx) - older_than_s)
+    return tx.execute(delete(table).where(table.c.id.in_(old.limit(limit)))).rowcount
+
+
+def _on_probation(model: str) -> tuple[ColumnElement[bool], ...]:
+    return table.c.model == model, table.c.probation.is_(True)
 
 
 def _count(tx: Connection) -> int:
     return int(tx.execute(select(func.count()).select_from(table)).scalar_one())
 
 
-def _row(example: Example, created_at: float) -> dict[str, Any]:
+def _row(example: Example, added_at: float) -> dict[str, Any]:
     if example.role not in ROLES:
         raise ValueError(f"role {example.role!r} is none of {', '.join(ROLES)}")
-    row = asdict(example) | {"created_at": created_at}
+    row = asdict(example) | {"created_at": example.created_at or added_at}
     del row["id"]
     return row
 
 
 def _example(row: RowMapping) -> Example:
     logits = row["logits"]
-    values = {**row, "logits": None if logits is None else tuple(logits.tolist())}
-    del values["created_at"]
-    return Example(**values)
+    return Example(**{**row, "logits": None if logits is None else tuple(logits.tolist())})

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, exists, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, exists, func, insert, select
 
 from trimtab.ledger.batches import in_batches
 from trimtab.ledger.clock import now
 from trimtab.ledger.columns import indexable, storable
 from trimtab.ledger.feedback import join_pending
 from trimtab.ledger.schema import blocks as block_table
-from trimtab.ledger.schema import examples, feedback, prediction_counts, predictions
+from trimtab.ledger.schema import feedback, prediction_counts, predictions
+from trimtab.ledger.tombstones import remaining
 from trimtab.ledger.upsert import insert_into
 from trimtab.samples import Sample, SampleBlock
 from trimtab.splits import key_of, part_of
@@ -54,9 +55,11 @@ class PredictionRow:
 def ingest(tx: Connection, blocks: Sequence[tuple[str, SampleBlock]], *, keep_text: bool = True) -> int:
     """Keep the samples of (stream id, block) pairs; returns how many predictions are new.
 
-    Blocks and predictions that are kept already are skipped; feedback that came first is joined.
+    Blocks and predictions that are kept already are skipped, and so is what was forgotten on its way here; feedback
+    that came first is joined.
     """
-    samples = {indexable(s.prediction_id): s for block in _new_blocks(tx, blocks) for s in block.samples}
+    arrived = [sample for block in _new_blocks(tx, blocks) for sample in block.samples]
+    samples = {indexable(sample.prediction_id): sample for sample in remaining(tx, arrived)}
     known = _known_ids(tx, list(samples))
     rows = [_row(sample, keep_text=keep_text) for each, sample in samples.items() if each not in known]
     for batch in in_batches(rows):
@@ -116,7 +119,7 @@ def get_predictions(tx: Connection, prediction_ids: Sequence[str]) -> dict[str, 
 def expire(tx: Connection, older_than_s: float, limit: int = 5_000) -> int:
     """Delete up to `limit` predictions observed longer ago, with their feedback; returns how many. Call it again.
 
-    Feedback that nothing was joined to and block ids go as well; examples stay (`forget` removes those).
+    Feedback that nothing was joined to and block ids go as well; examples stay (`forget.forget` removes those).
     """
     moment = now(tx)
     old = select(predictions.c.seq).where(predictions.c.observed_at < moment - older_than_s).limit(limit)
@@ -127,23 +130,6 @@ def expire(tx: Connection, older_than_s: float, limit: int = 5_000) -> int:
     kept_s = max(older_than_s, BLOCKS_KEPT_S)
     tx.execute(delete(block_table).where(block_table.c.ingested_at < moment - kept_s))
     return gone
-
-
-def forget(tx: Connection, *, prediction_id: str | None = None, client: str | None = None) -> int:
-    """Delete a prediction, or all of a client, with their feedback and the examples made of their texts.
-
-    Returns how many predictions went. Raises ValueError unless exactly one of the two is named.
-    """
-    if (prediction_id is None) == (client is None):
-        raise ValueError("name either a prediction id or a client")
-    column, name = ("client", client) if client is not None else ("prediction_id", prediction_id or "")
-    chosen, theirs = (table.c[column] == indexable(name) for table in (predictions, feedback))
-    # An example's key identifies its text, a prediction's its group if it has one: so texts are compared.
-    without_text = and_(predictions.c.text.is_(None), predictions.c.key == examples.c.key)
-    same = (predictions.c.model == examples.c.model, or_(predictions.c.text == examples.c.text, without_text))
-    tx.execute(delete(examples).where(exists().where(chosen, *same)))
-    tx.execute(delete(feedback).where(theirs))
-    return tx.execute(delete(predictions).where(chosen)).rowcount
 
 
 _COLUMNS = [column for column in predictions.c if column.name != "features"]

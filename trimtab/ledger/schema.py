@@ -205,6 +205,11 @@ examples = Table(
     Column("priority", BigInteger, nullable=False),
     Column("source", CleanText, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("prediction_id", CleanText),
+    Column("client", CleanText),
+    Column("label_source", String(16)),
+    Column("core", Integer),
+    Column("retired_by", Integer),
     UniqueConstraint("model", "role", "key"),
     sqlite_autoincrement=True,
 )
@@ -245,6 +250,16 @@ quarantined_windows = Table(
     Column("at", Double, nullable=False),
     Index(None, "model"),
     sqlite_autoincrement=True,
+)
+
+# What was forgotten on demand, for as long as a late block or a running job may still bring it back.
+forgotten = Table(
+    "forgotten",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("name", CleanText, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
 )
 
 drift_reports = Table(

@@ -18,6 +18,7 @@ from trimtab.drift import (
 )
 from trimtab.ledger import examples, reports, samples
 from trimtab.ledger.examples import Example
+from trimtab.ledger.forget import forget
 from trimtab.samples import Sample, SampleBlock
 
 EVIDENCE = Explanation(
@@ -145,7 +146,7 @@ def test_a_text_that_was_forgotten_is_gone_from_every_report(toy: Deployment) ->
     keep_texts(toy)
     with toy.ledger.begin() as tx:
         reports.save_report(tx, report(1, evidence=EVIDENCE))
-        samples.forget(tx, client="ada")
+        forget(tx, client="ada")
     with toy.running(ready=False) as api:
         answer = api.http.get("/v1/drift/toy/reports/report-1")
         assert "brand new" not in answer.text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.fixtures.ledgers import filled_model
-from trimtab.ledger import examples
+from trimtab.ledger import clock, examples
 from trimtab.ledger.examples import Example
 
 MODEL = "sentiment"
@@ -44,11 +45,26 @@ def test_an_example_comes_back_as_it_was(tx: Connection):
         probation=True,
         priority=2**63 - 1,
         source="traffic",
+        prediction_id="r1:0",
+        client="ada",
+        label_source="human",
+        core=3,
+        retired_by=4,
+        created_at=12.5,
     )
     assert examples.add_examples(tx, [kept]) == 1
     (found,) = examples.list_examples(tx, MODEL, "memory")
     assert found.id > 0
-    assert found == Example(**{**kept.__dict__, "id": found.id})
+    assert found == replace(kept, id=found.id)
+
+
+def test_the_time_at_which_an_example_entered_survives_a_new_choice(tx: Connection):
+    examples.add_examples(tx, [example("k")])
+    (kept,) = examples.list_examples(tx, MODEL, "memory")
+    assert clock.now(tx) - 60 < kept.created_at <= clock.now(tx)
+    examples.replace_memory(tx, MODEL, [replace(kept, created_at=5.0)])
+    (again,) = examples.list_examples(tx, MODEL, "memory")
+    assert again.created_at == 5.0
 
 
 def test_a_key_is_kept_once_for_each_role(tx: Connection):
@@ -106,10 +122,56 @@ def test_the_memory_is_replaced_and_nothing_else(tx: Connection):
 
 
 def test_probation_ends_for_better_or_worse(tx: Connection):
-    on_probation = [example(key, version=int(key), probation=True) for key in ("2", "3")]
-    examples.add_examples(tx, [*on_probation, example("old", version=2)])
-    assert examples.confirm_probation(tx, MODEL, 3) == 1
-    assert examples.remove_probation(tx, MODEL, 3) == 0
-    assert examples.remove_probation(tx, MODEL, 2) == 1
-    assert examples.keys(tx, MODEL, ["memory"]) == {"3", "old"}
+    on_probation = [example(key, version=int(key), probation=True) for key in ("2", "3", "4")]
+    examples.add_examples(tx, [*on_probation, example("old", version=4)])
+    assert examples.remove_probation(tx, MODEL, 4) == 1
+    assert (
+        examples.confirm_probation(tx, MODEL, 3) == 2
+    )  # version 3 was made from version 2, which nobody watches now
+    assert examples.remove_probation(tx, MODEL, 2) == 0
+    assert examples.keys(tx, MODEL, ["memory"]) == {"2", "3", "old"}
     assert not any(each.probation for each in examples.list_examples(tx, MODEL, "memory"))
+
+
+def active(tx: Connection) -> list[str]:
+    return keys([each for each in examples.list_examples(tx, MODEL, "memory") if each.retired_by is None])
+
+
+def test_what_a_version_retired_comes_back_when_it_is_rolled_back(tx: Connection):
+    examples.add_examples(tx, [example("a"), example("b"), example("g", role="gate")])
+    assert examples.retire(tx, MODEL, ["a", "a", "g", "unknown"], version=2) == 1
+    assert examples.retire(tx, MODEL, ["a"], version=3) == 0
+    assert active(tx) == ["b"]
+    examples.remove_probation(tx, MODEL, 3)
+    assert active(tx) == ["b"]
+    examples.remove_probation(tx, MODEL, 2)
+    assert active(tx) == ["a", "b"]
+
+
+def test_what_a_version_retired_is_deleted_when_its_watch_is_over(tx: Connection):
+    examples.add_examples(tx, [example("a"), example("b"), example("c")])
+    examples.retire(tx, MODEL, ["a"], version=2)
+    examples.retire(tx, MODEL, ["b"], version=3)
+    examples.confirm_probation(tx, MODEL, 2)
+    assert examples.keys(tx, MODEL, ["memory"]) == {"b", "c"}
+
+
+def test_a_new_choice_leaves_what_is_retired(tx: Connection):
+    examples.add_examples(tx, [example("a"), example("b")])
+    examples.retire(tx, MODEL, ["a"], version=2)
+    found = examples.list_examples(tx, MODEL, "memory")
+    assert examples.replace_memory(tx, MODEL, found) == 1
+    assert examples.keys(tx, MODEL, ["memory"]) == {"a", "b"}
+    assert active(tx) == ["b"]
+
+
+def test_exemplars_leave_after_their_time_and_held_out_examples_stay(tx: Connection):
+    moment = clock.now(tx)
+    old = [example(f"o{n}", created_at=moment - 100) for n in range(3)]
+    examples.add_examples(
+        tx, [*old, example("new", created_at=moment), example("g", role="gate", created_at=1.0)]
+    )
+    assert examples.expire_memory(tx, older_than_s=50, limit=2) == 2
+    assert examples.expire_memory(tx, older_than_s=50, limit=2) == 1
+    assert examples.expire_memory(tx, older_than_s=50) == 0
+    assert examples.keys(tx, MODEL, ["memory", "gate"]) == {"new", "g"}

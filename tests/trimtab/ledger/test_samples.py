@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, func, select, update
 
 from tests.fixtures.ledgers import block, filled_model, sample
-from trimtab.ledger import Ledger, clock, examples, feedback, samples, windows
-from trimtab.ledger.examples import Example
+from trimtab.ledger import Ledger, clock, feedback, samples, windows
 from trimtab.ledger.feedback import FeedbackItem
-from trimtab.ledger.schema import blocks, predictions
+from trimtab.ledger.forget import forget
+from trimtab.ledger.schema import blocks
 from trimtab.splits import key_of, part_of
 
 MODEL = "sentiment"
@@ -102,7 +101,7 @@ class TestIngest:
         said = FeedbackItem(prediction_id=long, label="pos", annotator=long, client=long)
         assert feedback.record_feedback(tx, [said]).joined == 1
         assert feedback.record_feedback(tx, [said]).duplicates == 1
-        assert samples.forget(tx, client=long) == 1
+        assert forget(tx, client=long).predictions == 1
 
     def test_samples_of_an_unknown_model_are_kept(self, tx: Connection):
         assert ingest(tx, 1, model="removed") == 1
@@ -198,62 +197,3 @@ class TestExpire:
         tx.execute(update(blocks).values(ingested_at=clock.now(tx) - samples.BLOCKS_KEPT_S - 1))
         samples.expire(tx, older_than_s=10)
         assert tx.execute(select(func.count()).select_from(blocks)).scalar_one() == 0
-
-
-class TestForget:
-    def test_a_client_is_forgotten_everywhere(self, tx: Connection):
-        filled_model(tx)
-        ingest(tx, 1, 2, client="ada")
-        ingest(tx, 3, client="bob")
-        feedback.record_feedback(tx, [FeedbackItem(prediction_id=f"p{n}", label="pos") for n in (1, 3)])
-        feedback.record_feedback(tx, [FeedbackItem(prediction_id="elsewhere", label="pos", client="ada")])
-        examples.add_examples(tx, [example_of(1), example_of(3), example_of(4)])
-        assert samples.forget(tx, client="ada") == 2
-        assert ids(tx) == ["p3"]
-        assert [row.prediction_id for row in feedback.labelled(tx, MODEL)] == ["p3"]
-        assert {kept.text for kept in examples.list_examples(tx, MODEL, "memory")} == {
-            "text number 3",
-            "text number 4",
-        }
-        assert (
-            feedback.record_feedback(tx, [FeedbackItem(prediction_id="elsewhere", label="pos")]).pending == 1
-        )
-
-    def test_one_prediction_is_forgotten(self, tx: Connection):
-        filled_model(tx)
-        ingest(tx, 1, 2)
-        examples.add_examples(tx, [example_of(1), example_of(2)])
-        assert samples.forget(tx, prediction_id="p1") == 1
-        assert samples.forget(tx, prediction_id="p1") == 0
-        assert ids(tx) == ["p2"]
-        assert [kept.text for kept in examples.list_examples(tx, MODEL, "memory")] == ["text number 2"]
-
-    def test_a_group_keeps_its_other_texts(self, tx: Connection):
-        filled_model(tx)
-        ingest(tx, 1, 2, group="one article")
-        key = key_of("", "one article")
-        other = Example(model=MODEL, domain="d", role="memory", text="text number 2", key=key)
-        examples.add_examples(tx, [other])
-        samples.forget(tx, prediction_id="p1")
-        assert examples.keys(tx, MODEL, ["memory"]) == {key}
-
-    def test_a_text_of_a_group_is_forgotten_by_its_text(self, tx: Connection):
-        filled_model(tx)
-        ingest(tx, 1, 2, group="one article")
-        texts = [f"text number {n}" for n in (1, 2)]
-        kept = [Example(model=MODEL, domain="d", role="memory", text=t, key=key_of(t)) for t in texts]
-        examples.add_examples(tx, kept)
-        samples.forget(tx, prediction_id="p1")
-        assert examples.keys(tx, MODEL, ["memory"]) == {key_of("text number 2")}
-
-    @pytest.mark.parametrize("named", [{}, {"prediction_id": "p1", "client": "ada"}])
-    def test_exactly_one_thing_is_named(self, tx: Connection, named: dict[str, str]):
-        ingest(tx, 1)
-        with pytest.raises(ValueError, match="either a prediction id or a client"):
-            samples.forget(tx, **named)
-        assert tx.execute(select(func.count()).select_from(predictions)).scalar_one() == 1
-
-
-def example_of(number: int) -> Example:
-    text = f"text number {number}"
-    return Example(model=MODEL, domain="d", role="memory", text=text, key=key_of(text))
