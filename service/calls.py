@@ -22,6 +22,8 @@ class Call:
     request_id: str
     # The API key's name.
     client: str = ANONYMOUS
+    # What the key may do.
+    roles: frozenset[str] = frozenset()
     # Always made here, so that no two predictions share an id; empty while there is none.
     prediction_id: str = ""
     # For the Server-Timing header: phase -> seconds.

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth import PUBLIC, Keyring, credentials_of, is_loopback, refusal
+from service.auth import HEALTH, Keyring, credentials_of, is_loopback, refusal
 from service.calls import Call, begin_call, call_of
 from service.problems import answer_with, http_problem, problem
 from trimtab import metrics
@@ -71,7 +71,7 @@ class Screen:
         if not scope["path"].isprintable():
             return 404, "there is no such path"
         host, origin = header_of(scope, b"host").lower(), header_of(scope, b"origin").lower()
-        if not self._is_ours(_name_of(host)) and scope["path"] not in PUBLIC:
+        if not self._is_ours(_name_of(host)) and scope["path"] not in HEALTH:
             return 421, "this server does not answer for that Host: see TRIMTAB_SERVER__HOSTS"
         if self._trusting and origin and origin.partition("://")[2] != host:
             return 403, "without keys, calls from other web sites are not answered"
@@ -101,7 +101,8 @@ class Guard:
             headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else None
             await http_problem(refused.status, refused.reason, call.request_id, headers)(scope, receive, send)
             return
-        call.client = principal.name if principal else call.client
+        if principal is not None:
+            call.client, call.roles = principal.name, principal.roles
         await self._app(scope, receive, send)
 
 

@@ -49,7 +49,10 @@ def worker_app() -> FastAPI:
 
 def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
     """A server that is configured, not started."""
-    return uvicorn.Server(_config(app, settings))
+    server = uvicorn.Server(_config(app, settings))
+    # A stream of events would keep the server from ending.
+    app.state.is_stopping = lambda: server.should_exit
+    return server
 
 
 def _run_workers(settings: Settings) -> None:

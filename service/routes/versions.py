@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 
@@ -19,7 +19,7 @@ from trimtab.ledger.versions import Version
 
 router = APIRouter(prefix="/admin/v1/models/{model}", tags=["operate"])
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="the generation you decided on")]
-ALIASES = ("champion", "challenger", "previous", "baseline")
+ALIASES = ("champion", "challenger", "previous", "baseline", "pinned")
 
 
 @router.get("/versions", responses=declared(404, 503))
@@ -66,6 +66,22 @@ def set_alias(
             expected_generation=expected,
             force=order.force,
         )
+        present = _present(tx, model)
+    announce(serving, model)
+    return present
+
+
+@router.delete("/aliases/{alias}", responses=declared(404, 409, 503))
+def drop_alias(
+    model: str,
+    alias: str,
+    serving: ServingDep,
+    call: CallDep,
+    reason: Annotated[str, Query(max_length=500)] = "",
+) -> Generation:
+    """Remove an alias that is not the champion (`pinned`: what passes the gate is promoted again)."""
+    with serving.ledger.begin() as tx:
+        versions.drop_alias(tx, model, alias, actor=call.client, reason=reason)
         present = _present(tx, model)
     announce(serving, model)
     return present

@@ -45,6 +45,18 @@ def list_events(tx: Connection, after: int = 0, limit: int = 100, *, model: str 
     return [Event(**row) for row in tx.execute(query).mappings()]
 
 
+def newest_events(
+    tx: Connection, before: int | None = None, limit: int = 100, *, model: str | None = None
+) -> list[Event]:
+    """The newest `limit` events (below the sequence number `before`), newest first."""
+    query = select(events).order_by(events.c.seq.desc()).limit(limit)
+    if before is not None:
+        query = query.where(events.c.seq < before)
+    if model is not None:
+        query = query.where(events.c.model == model)
+    return [Event(**row) for row in tx.execute(query).mappings()]
+
+
 def last_event_seq(tx: Connection) -> int:
     """Sequence number of the newest event; 0 when there is none."""
     query = select(events.c.seq).order_by(events.c.seq.desc()).limit(1)

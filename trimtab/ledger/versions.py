@@ -28,6 +28,8 @@ from trimtab.ledger.schema import aliases, versions
 from trimtab.ledger.upsert import insert_into
 
 CHAMPION, PREVIOUS = "champion", "previous"
+# While it exists, an operator holds the model: nothing is promoted by itself. It moves with the champion.
+PINNED = "pinned"
 
 
 class VersionState(StrEnum):
@@ -263,6 +265,7 @@ def promote(
     _point(tx, model, CHAMPION, n)
     if champion is not None:
         _point(tx, model, PREVIOUS, champion)
+    _move_pin(tx, model, n)
     _set_state(tx, model, n, VersionState.ACCEPTED, reason)
     generation = next_generation(tx, model)
     detail = {"version": n, "previous": champion, "reason": reason, "generation": generation}
@@ -335,7 +338,13 @@ def mark_collected(tx: Connection, version: Version) -> None:
 def _step_back(tx: Connection, model: str, champion: int, target: int) -> None:
     _point(tx, model, CHAMPION, target)
     _unpoint(tx, model, PREVIOUS)
+    _move_pin(tx, model, target)
     remove_probation(tx, model, champion)
+
+
+def _move_pin(tx: Connection, model: str, n: int) -> None:
+    if PINNED in get_aliases(tx, model):
+        _point(tx, model, PINNED, n)
 
 
 def _require_servable(version: Version, *, force: bool) -> None:

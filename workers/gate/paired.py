@@ -42,6 +42,9 @@ def forgetting(pair: Paired, settings: GateSettings) -> Check:
         n=pair.candidate.n,
         power=reached,
         detail=_told(pair, detail),
+        against=pair.against,
+        before=pair.incumbent.accuracy,
+        after=pair.candidate.accuracy,
     )
 
 
@@ -72,6 +75,9 @@ def gain(pair: Paired, settings: GateSettings) -> Check:
         n=n,
         power=reached,
         detail=_told(pair, detail),
+        against=pair.against,
+        before=pair.incumbent.accuracy,
+        after=pair.candidate.accuracy,
     )
 
 

@@ -29,7 +29,10 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One check: `value` is held against `limit`; for tests `bound` is the confidence bound that decides."""
+    """One check: `value` is held against `limit`; for tests `bound` is the confidence bound that decides.
+
+    against, before, after: of a paired test, the other version and the accuracies of both.
+    """
 
     name: str
     result: Result
@@ -39,6 +42,9 @@ class Check:
     n: int | None = None
     power: float | None = None
     detail: str = ""
+    against: str | None = None
+    before: float | None = None
+    after: float | None = None
 
     @property
     def kind(self) -> str:

@@ -1,0 +1,24 @@
+"""What changes without an event: one small value a model that differs as soon as a page about it is out of date."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from trimtab.jobs import IN_FLIGHT
+from trimtab.ledger.models import generations
+from trimtab.ledger.schema import drift_reports, jobs
+
+
+def pulse(tx: Connection) -> dict[str, dict[str, Any]]:
+    """{model: {generation, report, job}}: number of the newest check, and the job in flight with its progress."""
+    newest = select(drift_reports.c.model, func.max(drift_reports.c.seq)).group_by(drift_reports.c.model)
+    reports = dict(tx.execute(newest).tuples().all())
+    columns = (jobs.c.model, jobs.c.id, jobs.c.status, jobs.c.progress, jobs.c.missing)
+    open_jobs = tx.execute(select(*columns).where(jobs.c.status.in_(sorted(IN_FLIGHT)))).mappings()
+    under_way = {job["model"]: {key: job[key] for key in job if key != "model"} for job in open_jobs}
+    return {
+        model: {"generation": generation, "report": reports.get(model, 0), "job": under_way.get(model)}
+        for model, generation in generations(tx).items()
+    }
