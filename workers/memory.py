@@ -41,7 +41,7 @@ def priority_of(key: str, salt: str) -> int:
 
 
 def choose(examples: Iterable[Example], budget: int) -> list[Example]:
-    """At most `budget` of the examples that are not retired, by (rank within the group, priority).
+    """At most `budget` of the examples that are not retired, by (rank within the group, place, priority).
 
     Of several examples with one key the newest counts (largest version, then smallest domain and label).
     """
@@ -50,11 +50,12 @@ def choose(examples: Iterable[Example], budget: int) -> list[Example]:
         if example.retired_by is None:
             groups.setdefault((example.domain, example.label or ""), []).append(example)
     ranked = [
-        (rank, example.priority, example.key, example)
+        (rank, _place(example), example)
         for group in groups.values()
         for rank, example in enumerate(sorted(group, key=_place))
     ]
-    ranked.sort(key=lambda entry: entry[:3])
+    # Within a rank, too, by the order of the groups: else a place could get better in a larger set.
+    ranked.sort(key=lambda entry: entry[:2])
     return [example for *_, example in ranked[:budget]]
 
 

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from trimtab.base import BaseModel
 from trimtab.ledger.examples import Example
-from workers.memory import choose, priority_of
+from workers.memory import CORE, Doubles, base_features, choose, herd, priority_of, with_core
 
 
 def example(number: int, domain: str = "d0", label: str = "a", version: int = 1) -> Example:
@@ -21,8 +25,13 @@ def example(number: int, domain: str = "d0", label: str = "a", version: int = 1)
 
 
 def grouped(number: int) -> Example:
-    """An example whose group depends on its number, with groups of very different sizes."""
-    return example(number, f"d{number % 3 == 0}", "a" if number % 5 else "b")
+    """An example whose group depends on its number, with groups of very different sizes; every seventh is in a core."""
+    made = example(number, f"d{number % 3 == 0}", "a" if number % 5 else "b")
+    return replace(made, core=number // 7 if number % 7 == 0 else None)
+
+
+def place(each: Example) -> tuple[float, int]:
+    return (np.inf if each.core is None else each.core), each.priority
 
 
 examples = st.lists(st.integers(0, 80).map(grouped), max_size=60)
@@ -55,12 +64,61 @@ def test_the_budget_is_used_up_and_shared_evenly(found: list[Example], budget: i
 
 
 @given(examples, budgets)
-def test_within_a_group_the_smallest_priorities_are_kept(found: list[Example], budget: int) -> None:
+def test_within_a_group_the_core_and_then_the_smallest_priorities_are_kept(
+    found: list[Example], budget: int
+) -> None:
     kept = choose(found, budget)
     for each in {other.key: other for other in found}.values():
         if each not in kept:
             group = [k for k in kept if (k.domain, k.label) == (each.domain, each.label)]
-            assert all(k.priority <= each.priority for k in group)
+            assert all(place(k) <= place(each) for k in group)
+
+
+@given(st.lists(st.lists(st.integers(0, 80).map(grouped), max_size=30), max_size=6), budgets, st.randoms())
+def test_any_split_over_workers_ends_in_the_same_memory(
+    parts: list[list[Example]], budget: int, rng: random.Random
+) -> None:
+    """Workers choose from what they got, some of it twice, and are merged in any order and grouping."""
+    whole = [each for part in parts for each in part]
+    chosen = [choose(part, budget) for part in parts + parts[:1]]
+    while len(chosen) > 1:
+        one, other = (chosen.pop(rng.randrange(len(chosen))) for _ in range(2))
+        chosen.append(choose(one + other, budget))
+    assert (chosen[0] if chosen else []) == choose(whole, budget)
+
+
+@given(examples, st.sets(st.integers(0, 80)), budgets)
+def test_deletion_is_as_if_they_had_not_been_chosen_from(
+    found: list[Example], deleted: set[int], budget: int
+) -> None:
+    """What is left of a memory is what the memory of the rest keeps of it, and nothing that was deleted."""
+    gone = {f"key{number}" for number in deleted}
+    left = [each for each in choose(found, budget) if each.key not in gone]
+    rest = [each for each in found if each.key not in gone]
+    assert choose(left, budget) == left
+    assert {each.key for each in left} <= {each.key for each in choose(rest, budget)}
+
+
+@given(examples, st.sets(st.integers(0, 80)))
+def test_what_is_retired_takes_no_place(found: list[Example], retired: set[int]) -> None:
+    keys = {f"key{number}" for number in retired}
+    marked = [replace(each, retired_by=2) if each.key in keys else each for each in found]
+    assert choose(marked, 10) == choose([each for each in found if each.key not in keys], 10)
+
+
+@given(examples, st.randoms())
+def test_of_examples_with_one_key_the_same_counts_in_any_order(
+    found: list[Example], rng: random.Random
+) -> None:
+    variants = [
+        replace(
+            each, version=rng.randrange(3), text=f"text {rng.randrange(3)}", core=rng.choice([None, 1, 2])
+        )
+        for each in found + found
+    ]
+    shuffled = variants[:]
+    rng.shuffle(shuffled)
+    assert choose(shuffled, 15) == choose(variants, 15)
 
 
 def test_of_one_key_the_newest_counts() -> None:
@@ -85,3 +143,78 @@ def test_every_example_is_equally_likely_whenever_it_came() -> None:
         found = [replace(example(i), priority=p) for p, i in keys.items()]
         kept.update(int(each.key[3:]) for each in choose(found, 10))
     assert chisquare([kept[i] for i in range(50)]).pvalue > 1e-4
+
+
+def features_of(texts: Sequence[str]) -> Doubles:
+    """Rows that depend on the text only."""
+    rows = [np.random.default_rng(int(text[3:])).normal(size=6) + 0.5 for text in texts]
+    return np.array(rows).reshape(len(texts), 6)
+
+
+def herd_by_brute_force(features: Doubles, size: int) -> list[int]:
+    """Algorithm 4 of iCaRL, read aloud."""
+    phi = [row / np.linalg.norm(row) for row in features]
+    mean = sum(phi) / len(phi)
+    taken: list[int] = []
+    for k in range(1, min(size, len(phi)) + 1):
+        before = sum((phi[j] for j in taken), np.zeros_like(phi[0]))
+        gaps = {
+            i: float(np.linalg.norm(mean - (row + before) / k)) for i, row in enumerate(phi) if i not in taken
+        }
+        taken.append(min(gaps, key=lambda i: gaps[i]))
+    return taken
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_herding_is_the_papers_algorithm(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(rng.integers(1, 60), rng.integers(2, 20))) * rng.uniform(0.1, 10)
+    size = int(rng.integers(0, 30))
+    assert herd(features, size) == herd_by_brute_force(features, size)
+
+
+def test_herding_follows_every_mode_and_nearest_to_the_mean_would_not() -> None:
+    """Two modes of one class, at right angles, one three times as large: herding takes of both, in their shares."""
+    rng = np.random.default_rng(0)
+    modes = np.repeat([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [60, 20], axis=0)
+    features = modes + 0.05 * rng.normal(size=modes.shape)
+    taken = herd(features, 8)
+    assert sum(i >= 60 for i in taken) == 2
+    nearest = np.argsort(np.linalg.norm(features - features.mean(axis=0), axis=1))[:8]
+    assert sum(i >= 60 for i in nearest) == 0
+
+
+def test_the_order_is_a_priority_and_an_empty_row_is_no_error() -> None:
+    features = features_of([f"key{i}" for i in range(30)])
+    assert herd(features, 12)[:5] == herd(features, 5)
+    assert sorted(herd(np.vstack([features, np.zeros(6)]), 99)) == list(range(31))
+
+
+@given(st.lists(st.integers(0, 80).map(grouped), max_size=60), st.randoms())
+def test_the_core_depends_on_the_set_only(found: list[Example], rng: random.Random) -> None:
+    shuffled = found + found[:5]
+    rng.shuffle(shuffled)
+    core = with_core(found, features_of, 3)
+    assert core == with_core(shuffled, features_of, 3)
+    groups = Counter((each.domain, each.label) for each in core)
+    places = Counter((each.domain, each.label) for each in core if each.core is not None)
+    assert places == {group: min(n, 3) for group, n in groups.items()}
+
+
+def test_a_small_memory_is_the_core_and_a_large_one_mostly_random() -> None:
+    found = with_core([example(i) for i in range(200)], features_of)
+    assert [each.core for each in choose(found, 5)] == list(range(5))
+    kept = choose(found, 100)
+    assert sum(each.core is not None for each in kept) == CORE
+    random_part = sorted(each.priority for each in found if each.core is None)[: 100 - CORE]
+    assert sorted(each.priority for each in kept if each.core is None) == random_part
+
+
+def test_the_base_tells_texts_apart_and_alike_in_any_company(tiny_base: BaseModel) -> None:
+    encode = base_features(tiny_base, 32)
+    texts = ["a fine film", "a dull film indeed", "the shop was closed"]
+    together = encode(texts)
+    assert together.shape == (3, tiny_base.hidden_size)
+    assert np.abs(together - np.vstack([encode([text]) for text in texts])).max() < 1e-5
+    assert np.linalg.norm(together[0] - together[1]) > 1e-3
+    assert with_core([], encode) == []
