@@ -32,7 +32,7 @@ class Row(Protocol):
     @property
     def key(self) -> str: ...
     @property
-    def client(self) -> str: ...
+    def client(self) -> str | None: ...
 
 
 R = TypeVar("R", bound=Row)
@@ -88,15 +88,15 @@ def capped(rows: Sequence[R], max_share: float) -> list[R]:
     With fewer clients than shares (four at a share of 1/5), each may have as much as another. Fewer than three clients
     are not capped: one could not be told from the other, and the only one is all there is to learn from.
     """
-    counts = Counter(row.client for row in rows)
+    counts = Counter(_client(row) for row in rows)
     if len(counts) < SEVERAL:
         return list(rows)
     most = largest_cap(sorted(counts.values()), max(max_share, 1.0 / len(counts)))
     mine: dict[str, list[str]] = {}
     for row in rows:
-        mine.setdefault(row.client, []).append(row.key)
+        mine.setdefault(_client(row), []).append(row.key)
     kept = {(client, key) for client, keys in mine.items() for key in sorted(keys)[:most]}
-    return [row for row in rows if (row.client, row.key) in kept]
+    return [row for row in rows if (_client(row), row.key) in kept]
 
 
 def largest_cap(counts: Sequence[int], share: float) -> int:
@@ -121,12 +121,12 @@ def report_of(
 ) -> DataReport:
     """What the gate is told of the rows trained on; `answers`: the champion's label of each."""
     contradictions = Counter(
-        row.client for row, answer in zip(rows, answers, strict=True) if row.label != answer
+        _client(row) for row, answer in zip(rows, answers, strict=True) if row.label != answer
     )
     return DataReport(
         n=len(rows),
         n_labels=n_labels,
-        clients=Counter(row.client for row in rows),
+        clients=Counter(_client(row) for row in rows),
         contradictions=contradictions,
         duplicates=len(rows) - len(_distinct(rows)),
         class_distance=class_distance,
@@ -162,7 +162,11 @@ def _distinct(rows: Sequence[R]) -> list[R]:
 
 def _at_least(rows: Sequence[R], kept: Sequence[R], at_least: int) -> list[R]:
     """The kept rows, filled up from the others by key where they are too few."""
-    chosen = {(row.client, row.key) for row in kept}
-    others = sorted((row.key, row.client) for row in rows if (row.client, row.key) not in chosen)
+    chosen = {(_client(row), row.key) for row in kept}
+    others = sorted((row.key, _client(row)) for row in rows if (_client(row), row.key) not in chosen)
     chosen |= {(client, key) for key, client in others[: max(at_least - len(kept), 0)]}
-    return [row for row in rows if (row.client, row.key) in chosen]
+    return [row for row in rows if (_client(row), row.key) in chosen]
+
+
+def _client(row: Row) -> str:
+    return row.client or ""

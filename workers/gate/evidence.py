@@ -92,9 +92,9 @@ class Update:
     """What the candidate adds to the champion's weights, beside what accepted versions added to theirs.
 
     Attributes:
-        norm: Frobenius norm of the candidate's change of the encoder; 0: only head or remedy changed.
+        norm: Frobenius norm of the candidate's change of the encoder; 0: it is one that was accepted.
         cosine: Its mean cosine with the accepted changes.
-        accepted_norms: Norms of the accepted changes, newest first.
+        accepted_norms: Norms of the accepted changes.
         accepted_cosines: Mean cosine of each with the other accepted ones.
     """
 

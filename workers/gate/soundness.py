@@ -49,7 +49,11 @@ def update(change: Update) -> Check:
     """An outlier among accepted changes: far larger than they are, or against their direction (3 MAD, median)."""
     n = len(change.accepted_norms)
     if n < MIN_ACCEPTED or change.norm == 0.0:
-        why = "the encoder is unchanged" if change.norm == 0.0 else f"{n} accepted changes to compare with"
+        why = (
+            "the encoder is unchanged, or as it was accepted once"
+            if change.norm == 0.0
+            else f"{n} accepted changes to compare with"
+        )
         return Check(
             name="update",
             result=Result.PASS,
