@@ -18,6 +18,7 @@ from trimtab.adapter import BaseIdentity
 from trimtab.errors import BaseModelMissing
 from trimtab.features import Integers
 from trimtab.packing import Runner, find_runner
+from trimtab.pooling import is_classifier, load_checkpoint
 
 # What is beyond this many characters a token is not looked at, so that an endless text costs no more than its start
 # (English has 4 to 5 characters a token, Chinese 1 to 2).
@@ -132,10 +133,12 @@ def _start(text: str, n_characters: int) -> str:
 def load_base(name: str, device: str = "auto") -> BaseModel:
     """Loads an encoder by directory or hub id, in fp32, from safetensors only.
 
+    A directory that holds a fine-tuned sequence classifier keeps the pooling that it was fine-tuned with.
+
     Raises:
         BaseModelMissing: it is not there, is no encoder with a fast tokenizer, or has no safetensors weights.
     """
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -144,9 +147,8 @@ def load_base(name: str, device: str = "auto") -> BaseModel:
     if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise BaseModelMissing(f"base model {name}: there is no such directory")
     try:
-        encoder = AutoModel.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, local_files_only=local, trust_remote_code=False
-        )
+        adopted = load_checkpoint(name) if local and is_classifier(name) else None
+        encoder: Any = adopted.encoder if adopted is not None else _load_encoder(name, local=local)
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False)
         fast: Tokenizer = tokenizer.backend_tokenizer
     except (OSError, ValueError, AttributeError, KeyError) as error:
@@ -161,7 +163,7 @@ def load_base(name: str, device: str = "auto") -> BaseModel:
     encoder.requires_grad_(False).eval().to(target)
     return BaseModel(
         name=name,
-        digest=_digest_weights(encoder),
+        digest=_digest_weights(encoder, adopted.activation if adopted is not None else ""),
         tokenizer_digest=hashlib.sha256(fast.to_str().encode()).hexdigest(),
         encoder=encoder,
         tokenizer=fast,
@@ -175,6 +177,14 @@ def load_base(name: str, device: str = "auto") -> BaseModel:
     )
 
 
+def _load_encoder(name: str, *, local: bool) -> Any:
+    from transformers import AutoModel
+
+    return AutoModel.from_pretrained(
+        name, dtype=torch.float32, use_safetensors=True, local_files_only=local, trust_remote_code=False
+    )
+
+
 def _max_positions(config: Any, tokenizer_limit: int) -> int:
     """The tokenizer's own limit where it states one (RoBERTa has 514 positions for 512 tokens), else the positions."""
     return min(int(tokenizer_limit), int(getattr(config, "max_position_embeddings", tokenizer_limit)))
@@ -184,9 +194,9 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _digest_weights(encoder: torch.nn.Module) -> str:
-    """sha256 over names, shapes and values of all weights, and the architecture: equal content, equal digest."""
-    digest = hashlib.sha256(type(encoder).__name__.encode())
+def _digest_weights(encoder: torch.nn.Module, activation: str) -> str:
+    """sha256 over the architecture, how its states are pooled, and names, shapes and values of all weights."""
+    digest = hashlib.sha256(f"{type(encoder).__name__}{activation}".encode())
     state: dict[str, Any] = encoder.state_dict()
     for key in sorted(state):
         tensor = state[key].detach().cpu().contiguous()

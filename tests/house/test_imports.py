@@ -13,7 +13,7 @@ MODEL = ("torch", "transformers", "peft")
 WEB = ("fastapi", "starlette", "uvicorn")
 QUEUE = ("celery", "kombu")
 # The only modules of `trimtab` that hold a model.
-TORCH_MODULES = {"trimtab.base", "trimtab.bundle", "trimtab.kernels", "trimtab.packing"}
+TORCH_MODULES = {"trimtab.base", "trimtab.bundle", "trimtab.kernels", "trimtab.packing", "trimtab.pooling"}
 
 LOADS = """
 import importlib, sys

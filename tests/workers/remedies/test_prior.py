@@ -78,9 +78,8 @@ def test_the_estimate_is_near_the_truth_and_calibrated() -> None:
 
 def test_the_guard_is_quiet_under_a_label_shift() -> None:
     """Features given the predicted label do move under a label shift: the reference has to be reweighted."""
-    fired = sum(
-        hold_against(reference(), rows_of(0.9, 1000, seed)[0], COLUMNS).moved > 1 for seed in range(60)
-    )
+    found = [hold_against(reference(), rows_of(0.9, 1000, seed)[0], COLUMNS) for seed in range(60)]
+    fired = sum(each is None or each.moved > 1 for each in found)
     assert fired <= 3  # binomial: at a true rate of 1 %, more than 3 of 60 come once in 300 times
 
 
