@@ -28,10 +28,7 @@ class OneDnnLinear(nn.Linear):
     """nn.Linear by oneDNN, which knows AVX-512 of every maker; the BLAS behind nn.Linear may not."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
-        # What torch.compile calls for a frozen linear layer: it has no public name.
-        multiply = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
-        out: Tensor = multiply(input, self.weight, self.bias, "none", [], "")
-        return out
+        return _onednn(input, self.weight, self.bias)
 
 
 class Int8Linear(nn.Module):
@@ -68,7 +65,7 @@ class Int8Linear(nn.Module):
 def with_fast_linears(encoder: nn.Module, device: torch.device) -> nn.Module:
     """The same encoder, its plain linear layers replaced where oneDNN is faster on this machine; tensors are kept."""
     if device.type == "cpu" and onednn_is_faster():
-        for name, layer in _linears(encoder):
+        for name, layer in linears(encoder):
             encoder.set_submodule(name, _by_onednn(layer))
     return encoder
 
@@ -103,8 +100,19 @@ def _by_onednn(layer: nn.Linear) -> OneDnnLinear:
     return fast.eval()
 
 
-def _linears(encoder: nn.Module) -> list[tuple[str, nn.Linear]]:
-    """Plain linear layers only: a subclass may mean something else by its forward."""
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W' + b by whatever is faster on this CPU; x (..., in), W (out, in). Nothing is recorded for a gradient."""
+    return _onednn(x, weight, bias) if onednn_is_faster() else nn.functional.linear(x, weight, bias)
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    # What torch.compile calls for a frozen linear layer: it has no public name.
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
+    return out
+
+
+def linears(encoder: nn.Module) -> list[tuple[str, nn.Linear]]:
+    """Plain linear layers by name, those of `with_fast_linears` too: a subclass may mean something else."""
     found = dict(encoder.named_modules()).items()
     return [(name, layer) for name, layer in found if type(layer) in {nn.Linear, OneDnnLinear}]
 
@@ -125,7 +133,7 @@ class Reducer:
     def reduce(self, encoder: nn.Module) -> nn.Module:
         """The encoder in the lower precision, in place: its modules get other parameters, none is written to."""
         if self.precision == "int8":
-            for name, layer in _linears(encoder):
+            for name, layer in linears(encoder):
                 encoder.set_submodule(name, self._once(layer.weight, partial(_int8, layer)))
         else:
             for module in encoder.modules():

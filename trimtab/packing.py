@@ -50,14 +50,9 @@ class Pack:
     lengths: tuple[int, ...]
 
     @cached_property
-    def runs(self) -> tuple[tuple[int, int, int], ...]:
-        """(start, n, length) of neighbours of equal length: they need one call of the attention kernel."""
-        found, start = [], 0
-        for length, group in itertools.groupby(self.lengths):
-            n = len(tuple(group))
-            found.append((start, n, length))
-            start += n * length
-        return tuple(found)
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """(n, length) of neighbours of equal length: they need one call of the attention kernel."""
+        return tuple((len(tuple(group)), length) for length, group in itertools.groupby(self.lengths))
 
     @cached_property
     def offsets(self) -> Tensor:
@@ -139,18 +134,23 @@ def packed_attention(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     more |= {"scaling": scaling, "is_causal": False}
+    sizes = [n * length for n, length in pack.runs]
+    # Split, not sliced: the gradient of many slices of one tensor would fill the whole of it for each.
+    split = zip(
+        *(torch.split(states.squeeze(0), sizes, dim=1) for states in (query, key, value)), strict=True
+    )
     parts = []
-    for start, n, length in pack.runs:
-        q, k, v = (_texts(states, start, n, length) for states in (query, key, value))
+    for (n, length), states in zip(pack.runs, split, strict=True):
+        q, k, v = (_texts(each, n, length) for each in states)
         out, _ = sdpa_attention_forward(module, q, k, v, _window(length, sliding_window, q.device), **more)
         parts.append(out.reshape(1, n * length, *out.shape[2:]))
     return torch.cat(parts, dim=1), None
 
 
-def _texts(states: Tensor, start: int, n: int, length: int) -> Tensor:
-    """(n, heads, length, d): n neighbours of equal length out of (1, heads, T, d)."""
-    heads, _, width = states.shape[1:]
-    return states[0, :, start : start + n * length].reshape(heads, n, length, width).transpose(0, 1)
+def _texts(states: Tensor, n: int, length: int) -> Tensor:
+    """(n, heads, length, d): n texts of equal length out of (heads, n * length, d)."""
+    heads, _, width = states.shape
+    return states.reshape(heads, n, length, width).transpose(0, 1)
 
 
 def _window(length: int, sliding_window: int | None, device: torch.device) -> Tensor | None:

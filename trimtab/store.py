@@ -1,4 +1,7 @@
-"""The adapter store: immutable versions, addressed by the digest of their manifest, in a directory or a bucket."""
+"""The adapter store: immutable versions, addressed by the digest of their manifest, in a directory or a bucket.
+
+Beside them, for as long as a job runs, lie the checkpoints of its fits, which are replaced again and again.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,12 @@ from trimtab.adapter import ALL_FILES, MANIFEST, digest_of
 from trimtab.errors import SettingsError, StoreUnavailable, VersionNotFound
 
 if TYPE_CHECKING:
-    from obstore.store import RetryConfig
+    from obstore.store import ObjectStore, RetryConfig
 
 # Whoever asks asks again by itself; the library would go on trying for three minutes.
 _RETRIES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
+_HEX = re.compile(r"^[0-9a-f]{16,64}$")
 
 
 class AdapterStore:
@@ -28,12 +32,7 @@ class AdapterStore:
 
     def __init__(self, url: str) -> None:
         """url: file:///dir or s3://bucket/prefix (credentials and endpoint from the usual AWS_ variables)."""
-        try:
-            self._store = (
-                from_url(url, mkdir=True) if url.startswith("file:") else from_url(url, retry_config=_RETRIES)
-            )
-        except (BaseError, ValueError, OSError) as error:
-            raise SettingsError(f"TRIMTAB_STORE__URL: {error}") from None
+        self._store = _open(url)
 
     def put(self, files: Mapping[str, bytes]) -> str:
         """Writes a version and gives its digest; the manifest goes last: a version is there whole or not at all.
@@ -118,3 +117,62 @@ class AdapterStore:
             return
         except (BaseError, OSError) as error:
             raise StoreUnavailable(f"the adapter store cannot be written: {error}") from None
+
+
+class CheckpointStore:
+    """Objects at `checkpoints/{job}/{fit}`, both in hexadecimal; each is replaced as a whole."""
+
+    def __init__(self, url: str) -> None:
+        """url: the adapter store's. Raises SettingsError."""
+        self._store = _open(url)
+
+    def put(self, job: str, fit: str, content: bytes) -> None:
+        """Writes or replaces a checkpoint. Raises StoreUnavailable."""
+        try:
+            obstore.put(self._store, _place(job, fit), content)
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the adapter store cannot be written: {error}") from None
+
+    def get(self, job: str, fit: str) -> bytes | None:
+        """A checkpoint as it was written, None when there is none. Raises StoreUnavailable."""
+        try:
+            return bytes(obstore.get(self._store, _place(job, fit)).bytes())
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the adapter store cannot be read: {error}") from None
+
+    def jobs(self) -> set[str]:
+        """Jobs that have a checkpoint. Raises StoreUnavailable."""
+        return {path.split("/")[-2] for path in self._paths("checkpoints/")}
+
+    def delete(self, job: str) -> None:
+        """Removes the checkpoints of a job. Raises StoreUnavailable."""
+        for path in self._paths(f"checkpoints/{job}/"):
+            try:
+                obstore.delete(self._store, path)
+            except FileNotFoundError:
+                continue
+            except (BaseError, OSError) as error:
+                raise StoreUnavailable(f"the adapter store cannot be written: {error}") from None
+
+    def _paths(self, folder: str) -> list[str]:
+        try:
+            return [item["path"] for page in obstore.list(self._store, folder) for item in page]
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the adapter store cannot be read: {error}") from None
+
+
+def _open(url: str) -> ObjectStore:
+    try:
+        if url.startswith("file:"):
+            return from_url(url, mkdir=True)
+        return from_url(url, retry_config=_RETRIES)
+    except (BaseError, ValueError, OSError) as error:
+        raise SettingsError(f"TRIMTAB_STORE__URL: {error}") from None
+
+
+def _place(job: str, fit: str) -> str:
+    if not (_HEX.match(job) and _HEX.match(fit)):
+        raise ValueError(f"{job!r} or {fit!r} is no name of a checkpoint")
+    return f"checkpoints/{job}/{fit}"

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.fixtures.toy_texts import LABELS, toy_rows
 from trimtab.base import BaseModel
 from workers.classifier import TrainableClassifier
-from workers.fit import Batch, Recipe, ReplaySet, TrainingSet, batches, fit
+from workers.fit import Recipe, ReplaySet, TrainingSet, fit
 
 RECIPE = Recipe(epochs=1, seed=3, batch=8)
 
@@ -19,47 +15,6 @@ RECIPE = Recipe(epochs=1, seed=3, batch=8)
 def training_set(domain: str, n: int, seed: int = 0) -> TrainingSet:
     rows = toy_rows(domain, n, seed)
     return TrainingSet(tuple(row.text for row in rows), np.array([LABELS.index(row.label) for row in rows]))
-
-
-def ids_of_lengths(lengths: list[int]) -> list[list[int]]:
-    return [[1] * length for length in lengths]
-
-
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=100), st.integers(0, 5), st.integers(1, 3))
-def test_every_row_is_seen_once_an_epoch(lengths: list[int], seed: int, epochs: int) -> None:
-    found = list(batches(ids_of_lengths(lengths), None, Recipe(epochs=epochs, seed=seed, batch=8)))
-    assert Counter(i for batch in found for i in batch.new) == dict.fromkeys(range(len(lengths)), epochs)
-    assert len(found) == epochs * -(-len(lengths) // 8)
-    assert all(not batch.dark and not batch.labelled for batch in found)
-
-
-@given(st.integers(1, 100), st.integers(1, 30), st.integers(0, 5))
-def test_every_step_replays_half_a_batch_for_each_term(n: int, n_replay: int, seed: int) -> None:
-    recipe = Recipe(epochs=2, seed=seed, batch=8)
-    for batch in batches(ids_of_lengths([5] * n), ids_of_lengths([7] * n_replay), recipe):
-        assert len(batch.dark) == len(batch.labelled) == 4
-        assert all(0 <= i < n_replay for i in (*batch.dark, *batch.labelled))
-
-
-def test_batches_hold_texts_of_similar_length() -> None:
-    lengths = np.random.default_rng(0).integers(3, 80, size=800).tolist()
-    found = list(batches(ids_of_lengths(lengths), None, Recipe(epochs=1, seed=1, batch=16)))
-    padded = sum(max(lengths[i] for i in batch.new) * len(batch.new) for batch in found)
-    assert padded < 1.15 * sum(lengths)
-
-
-def test_batches_come_in_random_order() -> None:
-    lengths = list(range(1, 129))
-    found = [batch.new for batch in batches(ids_of_lengths(lengths), None, RECIPE)]
-    assert found != sorted(found)
-
-
-def test_the_two_replay_draws_are_independent() -> None:
-    found = list(batches(ids_of_lengths([5] * 400), ids_of_lengths(list(range(1, 201))), RECIPE))
-    dark = [i for batch in found for i in batch.dark]
-    labelled = [i for batch in found for i in batch.labelled]
-    assert dark != labelled
-    assert len(set(dark)) > 80
 
 
 def test_it_learns_and_tells_every_step(tiny_base: BaseModel) -> None:
@@ -116,7 +71,3 @@ def test_what_the_report_raises_ends_the_fit(tiny_base: BaseModel) -> None:
 
     with pytest.raises(Enough):
         fit(TrainableClassifier(tiny_base, 2, 1), training_set("film", 30), None, RECIPE, stop)
-
-
-def test_a_batch_without_replay_is_empty_there() -> None:
-    assert Batch((1, 2)) == Batch((1, 2), (), ())
