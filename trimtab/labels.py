@@ -30,7 +30,7 @@ class Labelled:
     label: str
     key: str
     prediction_id: str | None = None
-    client: str | None = None
+    client: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection
 
+from trimtab.bundle import Remedy
 from trimtab.drift import DriftKind
 from trimtab.jobs import AdaptationJob
 from trimtab.labels import HELD_OUT, Labelled, usable
 from trimtab.ledger import examples, feedback, gate_history, models, samples, versions
 from trimtab.ledger.examples import Example
+from trimtab.ledger.gate_history import Bit
 from trimtab.ledger.models import ModelRow
 from trimtab.ledger.samples import PredictionRow
 from trimtab.ledger.versions import VersionState
@@ -30,6 +32,7 @@ from trimtab.splits import key_of
 from workers.fit import ReplaySet, TrainingSet
 from workers.memory import choose
 from workers.plan import Situation
+from workers.poisoning import cleaned
 
 MAX_REFERENCE = 2000  # reference texts of a domain
 MAX_PROJECTED = 500  # texts of the new domain, and as many of the memory
@@ -59,9 +62,17 @@ class Material:
     known: tuple[int, ...] = ()  # versions accepted before on the same base, newest first
     named: bool = False
     step_s: float | None = None  # as measured when the champion was made
+    bits: Mapping[str, Mapping[str, Bit]] = field(
+        default_factory=dict
+    )  # by past domain and key: the first answers
+    uses: Mapping[str, int] = field(
+        default_factory=dict
+    )  # by past domain: how often its gate set has decided
+    n_capped: int = 0  # labelled rows left out because their client has more than its share
+    n_copies: int = 0  # labelled rows left out as near-copies
 
-    def situation(self, *, corrected: bool = False, device: str = "cpu") -> Situation:
-        """What the plan depends on; `corrected`: the champion carries a prior correction."""
+    def situation(self, remedy: Remedy, device: str = "cpu") -> Situation:
+        """What the plan depends on; `remedy` is the champion's."""
         return Situation(
             n_window=self.n_window,
             n_with_text=self.n_with_text,
@@ -74,7 +85,7 @@ class Material:
             n_calibration=sum(len(found.texts) for found in self.calibration.values()),
             known=self.known,
             named=self.named,
-            corrected=corrected,
+            corrected=remedy.log_prior is not None,
             device=device,
             step_s=self.step_s,
         )
@@ -117,19 +128,27 @@ class Material:
     def training_set(self) -> TrainingSet:
         return self.labelled_set(self.rows["train"])
 
-    def replay_set(self) -> ReplaySet:
+    @property
+    def exemplars(self) -> list[Example]:
         """Exemplars whose logits fit the model's labels."""
         k = len(self.model.labels)
-        kept = [example for example in self.memory if example.logits and len(example.logits) == k]
-        logits = np.array([example.logits for example in kept], dtype=np.float32).reshape(len(kept), k)
+        return [example for example in self.memory if example.logits and len(example.logits) == k]
+
+    def replay_set(self, left_out: AbstractSet[str] = frozenset()) -> ReplaySet:
+        """The exemplars with their domains, without those of these keys."""
+        kept = [example for example in self.exemplars if example.key not in left_out]
+        logits = np.array([example.logits for example in kept], dtype=np.float32)
         return ReplaySet(
-            tuple(example.text for example in kept), self.indices(example.label for example in kept), logits
+            tuple(example.text for example in kept),
+            self.indices(example.label for example in kept),
+            logits.reshape(len(kept), len(self.model.labels)),
+            tuple(example.domain for example in kept),
         )
 
     @property
     def projected_texts(self) -> tuple[str, ...]:
-        """Texts of the new domain and of the past ones that the drift features are fitted on: all trained on."""
-        new = [row.text for row in self.rows["train"][:MAX_PROJECTED]]
+        """Texts of the new domain and of the past ones that the drift features are fitted on: none of a reference."""
+        new = (*(row.text for row in self.rows["train"]), *self.unlabelled)[:MAX_PROJECTED]
         return (*new, *(example.text for example in self.memory[:MAX_PROJECTED]))
 
     def memory_digest(self) -> str:
@@ -137,8 +156,16 @@ class Material:
         return hashlib.sha256("\n".join(sorted(e.key for e in self.memory)).encode()).hexdigest()
 
 
-def gather(tx: Connection, job: AdaptationJob, budget: int) -> Material:
-    """Reads the material of a job in one transaction; nothing of a quarantined window. Raises ModelNotFound."""
+def gather(
+    tx: Connection, job: AdaptationJob, budget: int, *, max_client_share: float = 1.0, at_least: int = 0
+) -> Material:
+    """Reads the material of a job in one transaction; nothing of a quarantined window. Raises ModelNotFound.
+
+    Args:
+        budget: Exemplars that are replayed at most.
+        max_client_share: Of the training rows, where there are three clients or more.
+        at_least: Training rows that are left when near-copies and surplus are taken out, if there are as many.
+    """
     model, quarantined = models.get_model(tx, job.model), gate_history.quarantined(tx, job.model)
     window = gate_history.outside(
         samples.window_rows(tx, job.model, job.window_from_seq, MAX_WINDOW), quarantined
@@ -147,6 +174,8 @@ def gather(tx: Connection, job: AdaptationJob, budget: int) -> Material:
     held_out = examples.keys(tx, job.model, HELD_OUT)
     remembered = examples.list_examples(tx, job.model, "memory")
     rows = usable(labelled, held_out, {e.key for e in remembered})
+    train = cleaned(rows["train"], max_share=max_client_share, at_least=at_least)
+    gate_sets = _by_domain(examples.list_examples(tx, job.model, "gate"))
     said = {key_of(row.text) for row in labelled if row.text is not None}
     unlabelled = free_texts(window, said | held_out | {e.key for e in remembered})
     trained = {row.key for row in rows["train"]} | {e.key for e in remembered} | unlabelled.keys()
@@ -156,10 +185,10 @@ def gather(tx: Connection, job: AdaptationJob, budget: int) -> Material:
         model=model,
         champion=champion,
         domain=domain,
-        rows=rows,
+        rows={**rows, "train": train.rows},
         reference=new_reference(job.model, domain, window, (*rows["selection"], *rows["gate"]), trained),
         memory=tuple(choose(remembered, budget)),
-        gate_sets=_by_domain(examples.list_examples(tx, job.model, "gate")),
+        gate_sets=gate_sets,
         references=_by_domain(examples.list_examples(tx, job.model, "reference")),
         n_window=len(window),
         n_with_text=sum(row.text is not None for row in window),
@@ -170,6 +199,10 @@ def gather(tx: Connection, job: AdaptationJob, budget: int) -> Material:
         known=_known(tx, model, champion),
         named=2 * sum(row.domain == domain for row in window) > len(window),
         step_s=_step_s(tx, job.model, champion),
+        bits=gate_history.first_bits(tx, job.model),
+        uses=gate_history.uses(tx, job.model, {domain: len(kept) for domain, kept in gate_sets.items()}),
+        n_capped=train.capped,
+        n_copies=train.copies,
     )
 
 

@@ -1,30 +1,38 @@
-"""What to do with a situation: a pure function, every choice with its reason in words.
+"""What to do about a situation: a pure function; every rival that is tried, and every one that is not, with its reason.
 
-Two plans for now: continue the champion's LoRA with replay when labels suffice, or hold and say what is missing.
+| situation | evidence | rivals, cheapest first |
+|---|---|---|
+| S1 | the monitor says that only the classes' shares changed | prior correction, and a head refit to check it |
+| S4 | no labels, or fewer than 8 of a class | prior, centring or a known version, self-training: at most held |
+| S5 | at least 8 labels of every class | the cheaper ones, head refit, LoRA in small steps, self-training |
+| S6 | labels enough for LoRA by the settings | the cheaper ones, head refit, LoRA with replay |
+| S7 | labels contradict what was learnt | head refit and LoRA, without what they contradict |
+
+S0 (benign) is not told apart before the labels are read: the gate rejects what gains nothing. S2 (recurring) is a
+rival of every situation: an earlier version is tried where there is one. S3 (miscalibrated) changes no answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from typing import Any
 
-from trimtab.labels import LabelNeeds, missing_labels
+from trimtab.drift import DriftKind
+from trimtab.labels import FEWEST_PER_CLASS, LabelNeeds, missing_labels
 from trimtab.settings import TrainingSettings
-from workers.fit import Recipe
+from trimtab.stats.label_shift import MIN_REFERENCE
 
-
-class Method(StrEnum):
-    """How a candidate is made."""
-
-    HOLD = "hold"
-    LORA_REPLAY = "lora_replay"
+ENOUGH_UNLABELLED = 200  # texts: fewer say little of a mean, and their pseudo-labels less
+ENOUGH_TO_COMPARE = 20  # selection labels: below, one standard error is wider than most gains
+BATCH = 16  # labelled rows of a step
+SHARE_FOR_STEPS = 0.8  # of the time budget; the rest is for reading, scoring and judging
+STEP_S = {"cpu": 2.0, "cuda": 0.1}  # planning figures until a step was measured here: 32 texts of 64 tokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """What a plan depends on: usable labelled rows of the window, and what is kept of the past.
+    """What a plan depends on: the drift, usable labelled rows of the window, and what is kept of the past.
 
     Attributes:
         n_window, n_with_text: Predictions of the window; those whose text is kept.
@@ -32,6 +40,14 @@ class Situation:
         labels: The model's labels.
         n_memory: Exemplars for replay.
         past_domains: Domains that have a gate set.
+        drift: What the monitor takes it for; None where nobody said.
+        n_unlabelled: Texts without a label that may be trained on.
+        n_calibration: Labelled texts of the past that were never trained on and are in no gate set.
+        known: Versions that were accepted before, newest first.
+        named: Whether clients name the domain in their requests.
+        corrected: Whether the champion carries a prior correction.
+        device: "cpu" or "cuda".
+        step_s: Seconds of a training step as measured when the champion was made; None: a planning figure.
     """
 
     n_window: int
@@ -40,58 +56,253 @@ class Situation:
     labels: tuple[str, ...]
     n_memory: int
     past_domains: tuple[str, ...]
+    drift: DriftKind | None = None
+    n_unlabelled: int = 0
+    n_calibration: int = 0
+    known: tuple[int, ...] = ()
+    named: bool = False
+    corrected: bool = False
+    device: str = "cpu"
+    step_s: float | None = None
 
     def n(self, part: str) -> int:
         """Labelled rows of a part."""
         return sum(self.counts.get(part, {}).values())
 
+    @property
+    def rarest(self) -> int:
+        """Labelled rows to train on of the class that has fewest."""
+        return min(self.counts.get("train", {}).get(label, 0) for label in self.labels)
+
+    @property
+    def teachable(self) -> bool:
+        """Whether anything can be learnt from the labels."""
+        return self.rarest >= FEWEST_PER_CLASS
+
+    @property
+    def seconds_an_epoch(self) -> float:
+        """What an epoch of LoRA with replay is expected to take."""
+        return -(-self.n("train") // BATCH) * (self.step_s or STEP_S.get(self.device, STEP_S["cpu"]))
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A remedy that is tried, or why it is not."""
+
+    name: str
+    reason: str
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A decision and why. `missing`: labels by part that would be needed to do more."""
+    """A decision and why.
 
-    method: Method
-    situation: str  # row of the plan table, such as "S6"
+    Attributes:
+        situation: Row of the plan table, such as "S6".
+        reasons: In words, for people.
+        rivals: What is tried, cheapest first; nothing: the job is held.
+        left_out: What is not tried.
+        default: The rival that is taken where too few selection labels compare them.
+        missing: Labels by part that would be needed to do more.
+        epochs: Over the labelled rows, for remedies that train.
+    """
+
+    situation: str
     reasons: tuple[str, ...]
+    rivals: tuple[Rival, ...] = ()
+    left_out: tuple[Rival, ...] = ()
+    default: str = ""
     missing: Mapping[str, int] = field(default_factory=dict)
-    recipe: Recipe | None = None
+    epochs: int = 0
+    seed: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON object for the ledger and the manifest."""
-        return asdict(self)
+        """Plain JSON object for the ledger and the manifest; `method` names the rivals in short."""
+        return asdict(self) | {"method": " | ".join(rival.name for rival in self.rivals) or "hold"}
 
 
-def make_plan(situation: Situation, training: TrainingSettings, max_tokens: int) -> Plan:
-    """Continue LoRA with replay, or hold."""
+@dataclass(frozen=True)
+class _Judged:
+    """Whether a remedy is tried, and why or why not."""
+
+    tried: bool
+    reason: str
+
+
+Judge = Callable[[Situation, TrainingSettings], _Judged]
+
+
+def make_plan(situation: Situation, training: TrainingSettings) -> Plan:
+    """Which rivals are tried, cheapest first; none: hold."""
+    name = _situation(situation, training)
+    missing = missing_labels(situation.counts, LabelNeeds.of(training, situation.labels))
     if situation.n_window and not situation.n_with_text:
         reason = (
-            "no text is kept of the window (TRIMTAB_SAMPLES__RETENTION is 0): there is nothing to train on"
+            "no text is kept of the window (TRIMTAB_SAMPLES__RETENTION is 0): there is nothing to learn from"
         )
-        return Plan(method=Method.HOLD, situation="S4", reasons=(reason,))
-    missing = missing_labels(situation.counts, LabelNeeds.of(training, situation.labels))
+        return Plan(situation="S4", reasons=(reason,), missing=missing)
+    judged = {remedy: judge(situation, training) for remedy, judge in JUDGES.items()}
+    rivals = tuple(Rival(remedy, each.reason) for remedy, each in judged.items() if each.tried)
+    left_out = tuple(Rival(remedy, each.reason) for remedy, each in judged.items() if not each.tried)
+    return Plan(
+        situation=name,
+        reasons=(WORDS[name], *_reasons(situation, rivals, missing)),
+        rivals=rivals,
+        left_out=left_out,
+        default=_default(name, rivals),
+        missing=missing,
+        epochs=training.epochs,
+        seed=training.seed,
+    )
+
+
+WORDS = {
+    "S1": "only the classes' shares changed: the prior is corrected, no feature is trained",
+    "S4": "the inputs changed and labels are too few to learn from: what is proposed needs labels to be judged",
+    "S5": "labels are enough for the head, few for the features",
+    "S6": "labels are enough to move the features",
+    "S7": "labels contradict what was learnt: what they contradict is not replayed",
+}
+
+
+def _situation(situation: Situation, training: TrainingSettings) -> str:
+    if situation.drift is DriftKind.LABEL_SHIFT:
+        return "S1"
+    if not situation.teachable:
+        return "S4"
+    if situation.drift is DriftKind.CONCEPT:
+        return "S7"
+    return "S6" if _enough_for_lora(situation, training) else "S5"
+
+
+def _enough_for_lora(situation: Situation, training: TrainingSettings) -> bool:
+    per_class = situation.rarest >= training.min_labels_per_class
+    return per_class and situation.n("train") >= training.min_train_labels
+
+
+def _default(name: str, rivals: tuple[Rival, ...]) -> str:
+    """Most is expected of the most expensive rival that the situation names; without labels of the cheapest."""
+    names = [rival.name for rival in rivals]
+    wanted = {
+        "S1": ("prior",),
+        "S4": ("centre", "self_training", "prior"),
+        "S5": ("head",),
+        "S6": ("lora", "head"),
+        "S7": ("lora", "head"),
+    }
+    return next((each for each in (*wanted[name], *names) if each in names), "")
+
+
+def _reasons(situation: Situation, rivals: tuple[Rival, ...], missing: Mapping[str, int]) -> list[str]:
+    reasons = [f"{situation.n('gate')} labelled rows are kept apart for the gate"]
+    if situation.drift is not None:
+        reasons.insert(0, f"the monitor says {situation.drift}: {situation.drift.meaning}")
     if missing:
         lacking = ", ".join(f"{n} for {part}" for part, n in sorted(missing.items()))
-        reason = f"usable labels are missing: {lacking}"
-        return Plan(method=Method.HOLD, situation="S5", reasons=(reason,), missing=missing)
-    return Plan(
-        method=Method.LORA_REPLAY,
-        situation="S6",
-        reasons=tuple(_reasons(situation)),
-        recipe=Recipe(epochs=training.epochs, seed=training.seed, max_tokens=max_tokens),
+        reasons.append(f"usable labels are missing: {lacking}")
+    if situation.n("selection") < ENOUGH_TO_COMPARE and len(rivals) > 1:
+        few = f"{situation.n('selection')} selection labels compare no rivals ({ENOUGH_TO_COMPARE} do)"
+        reasons.append(f"{few}: the plan's default is taken")
+    if not rivals:
+        reasons.append("no remedy can be tried")
+    return reasons
+
+
+def _prior(situation: Situation, _: TrainingSettings) -> _Judged:
+    if situation.n_calibration < MIN_REFERENCE:
+        few = f"{situation.n_calibration} labelled texts of the past were never trained on"
+        return _Judged(False, f"{few}: shares are estimated with {MIN_REFERENCE}")
+    if situation.corrected:
+        return _Judged(
+            True, "the champion carries a prior correction: it is renewed, or dropped if the prior is back"
+        )
+    if situation.drift in {None, DriftKind.LABEL_SHIFT}:
+        return _Judged(
+            True, "costs nothing to try, and does not apply unless only the classes' shares changed"
+        )
+    return _Judged(False, f"the monitor says {situation.drift}, not that only the classes' shares changed")
+
+
+def _temperature(_: Situation, __: TrainingSettings) -> _Judged:
+    return _Judged(False, "changes no answer: it can gain no accuracy, and the gate asks for that")
+
+
+def _centre(situation: Situation, _: TrainingSettings) -> _Judged:
+    if not situation.named:
+        return _Judged(False, "clients do not name the domain: nothing can be applied to it alone")
+    if situation.drift in {DriftKind.LABEL_SHIFT, DriftKind.CONCEPT}:
+        return _Judged(False, f"the monitor says {situation.drift}: the inputs of a class did not move")
+    if situation.n_unlabelled + situation.n("train") < ENOUGH_UNLABELLED:
+        return _Judged(False, f"a domain's mean needs {ENOUGH_UNLABELLED} texts")
+    return _Judged(True, "one subtraction: recovers part of a shift of the features without labels")
+
+
+def _known(situation: Situation, _: TrainingSettings) -> _Judged:
+    if not situation.known:
+        return _Judged(False, "no other version was accepted before")
+    if situation.n("selection") < ENOUGH_TO_COMPARE:
+        return _Judged(
+            False, f"without {ENOUGH_TO_COMPARE} selection labels nothing says that a domain came back"
+        )
+    listed = ", ".join(map(str, situation.known))
+    return _Judged(True, f"a domain may have come back: versions accepted before ({listed}) cost no training")
+
+
+def _head(situation: Situation, _: TrainingSettings) -> _Judged:
+    if not situation.teachable:
+        return _Judged(False, _too_few(situation))
+    return _Judged(
+        True, f"{situation.n('train')} labelled rows on features that are there: a matter of seconds"
     )
 
 
-def _reasons(situation: Situation) -> list[str]:
-    train = situation.counts.get("train", {})
-    rarest = min(train, key=lambda label: train[label])
+def _lora(situation: Situation, training: TrainingSettings) -> _Judged:
+    if situation.drift is DriftKind.LABEL_SHIFT:
+        return _Judged(False, "a class looks as it did: the features need not change")
+    if not situation.teachable:
+        return _Judged(False, _too_few(situation))
+    budget_s = SHARE_FOR_STEPS * training.max_seconds
+    if situation.seconds_an_epoch > budget_s:
+        too_long = (
+            f"an epoch would take about {situation.seconds_an_epoch:.0f} s, the budget is {budget_s:.0f} s"
+        )
+        return _Judged(False, f"{too_long} (80 % of TRIMTAB_TRAINING__MAX_SECONDS)")
     past = ", ".join(situation.past_domains) or "none"
-    enough = (
-        f"{situation.n('train')} labelled rows to train on, at least {train[rarest]} of every label ({rarest}): "
-        "enough to move the features, so LoRA rather than the head alone"
+    kept = f"one adapter for all domains (past: {past}), {situation.n_memory} exemplars are replayed"
+    if not _enough_for_lora(situation, training):
+        kept += "; labels are few, so smaller steps are tried too"
+    return _Judged(
+        True, f"{situation.n('train')} labelled rows, at least {situation.rarest} of every label; {kept}"
     )
-    return [
-        enough,
-        f"the champion's LoRA is continued: the domains ({past}) share their labels, one adapter serves them all",
-        f"DER++ replay of {situation.n_memory} exemplars guards what the champion knows",
-        f"{situation.n('gate')} labelled rows are kept apart for the gate",
-    ]
+
+
+def _self_training(situation: Situation, training: TrainingSettings) -> _Judged:
+    if situation.drift in {DriftKind.LABEL_SHIFT, DriftKind.CONCEPT}:
+        return _Judged(
+            False, f"the monitor says {situation.drift}: pseudo-labels would teach the old concept"
+        )
+    if situation.teachable and _enough_for_lora(situation, training):
+        return _Judged(False, "there are labels: the champion's own guesses add nothing")
+    if situation.n_unlabelled < ENOUGH_UNLABELLED:
+        return _Judged(
+            False, f"{situation.n_unlabelled} texts without a label, {ENOUGH_UNLABELLED} are needed"
+        )
+    return _Judged(
+        True, f"{situation.n_unlabelled} texts without a label can teach the features what is usual"
+    )
+
+
+def _too_few(situation: Situation) -> str:
+    return f"{situation.rarest} labels of the rarest class, {FEWEST_PER_CLASS} are needed to learn anything"
+
+
+# In order of cost.
+JUDGES: Mapping[str, Judge] = {
+    "prior": _prior,
+    "temperature": _temperature,
+    "centre": _centre,
+    "known": _known,
+    "head": _head,
+    "lora": _lora,
+    "self_training": _self_training,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import Connection
@@ -9,14 +10,18 @@ from sqlalchemy import Connection
 from trimtab.adapter import AdapterManifest
 from trimtab.jobs import AdaptationJob, JobStatus, Lease
 from trimtab.labels import Labelled
-from trimtab.ledger import jobs
-from trimtab.ledger.examples import Example, add_examples, list_examples, replace_memory
-from trimtab.ledger.versions import VersionState, get_aliases, promote, record_version
-from workers.artefact import Candidate
-from workers.gate import Decision, Verdict
+from trimtab.ledger import gate_history, jobs
+from trimtab.ledger.examples import Example, add_examples, list_examples, replace_memory, retire
+from trimtab.ledger.gate_history import Window
+from trimtab.ledger.versions import PINNED, VersionState, get_aliases, promote, record_version
+from workers.contest import Choice
+from workers.evaluate import Answers
+from workers.gate import Decision, Result, Verdict
 from workers.material import Material
-from workers.memory import base_features, choose, priority_of, with_core
+from workers.memory import choose, priority_of, with_core
 from workers.plan import Plan
+from workers.preparing import frozen_states
+from workers.task import Task
 from workers.workshop import Workshop
 
 ENDS = {
@@ -26,84 +31,136 @@ ENDS = {
 }
 
 
+POISONED = "data:labels"  # the check of the training rows that quarantines their window
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """A sealed candidate: digest in the store, manifest, the gate's verdict, and the examples that come with it."""
+    """A sealed candidate: its digest in the store, how it was chosen and judged, and the examples that come with it."""
 
     digest: str
     manifest: AdapterManifest
     verdict: Verdict
+    choice: Choice
     examples: tuple[Example, ...]
+    bits: Mapping[str, bool]  # by key of the new domain's gate examples: whether the candidate is right
 
 
-def publish(shop: Workshop, lease: Lease, material: Material, outcome: Outcome) -> JobStatus:
+def publish(shop: Workshop, lease: Lease, material: Material, task: Task, outcome: Outcome) -> JobStatus:
     """Records the version, and if the verdict says so makes it champion with its examples on probation.
 
     All in one transaction that first checks the lease's token: a worker that was taken over publishes nothing. A
-    champion that changed meanwhile was not what the candidate was held against: then the version is held.
-    Raises LeaseLost.
+    champion that changed meanwhile was not what the candidate was held against, and one that an operator has pinned
+    is not replaced: then the version is held. Raises LeaseLost.
     """
     manifest, model = outcome.manifest, outcome.manifest.model
     with shop.ledger.begin() as tx:
-        jobs.check(tx, lease)
-        verdict = outcome.verdict
-        if get_aliases(tx, model).get("champion") != material.champion:
-            reason = (
-                f"the champion is no longer version {material.champion}, which the candidate was held against"
-            )
-            verdict = replace(verdict, decision=Decision.HOLD, reason=reason)
+        job = jobs.check(tx, lease)
+        verdict = still_valid(tx, material, outcome.verdict)
+        told = verdict.as_json() | {"selection": outcome.choice.as_json()}
         state, status = ENDS[verdict.decision]
         record_version(
             tx, model, manifest.version, outcome.digest, material.champion, state,
-            manifest=asdict(manifest), gate=verdict.as_json(), reason=verdict.reason,
+            manifest=asdict(manifest), gate=told, reason=verdict.reason,
         )  # fmt: skip
+        gate_history.record_uses(tx, model, job.id, {d: len(kept) for d, kept in material.gate_sets.items()})
         if verdict.decision is Decision.PROMOTE:
             promote(tx, model, manifest.version, actor=f"worker {lease.owner}", reason=verdict.reason)
-            confirmed = list_examples(tx, model, "memory")
-            replace_memory(tx, model, choose(confirmed, shop.memory.budget))
-            add_examples(tx, outcome.examples)
-        jobs.finish(
-            tx, lease, status, verdict=verdict.as_json(), version=manifest.version, reason=verdict.reason
-        )
+            remember(tx, shop.memory.budget, material, task, outcome)
+        elif any(check.name == POISONED and check.result is Result.FAIL for check in verdict.checks):
+            gate_history.quarantine_window(tx, _window(job, material, task.version, verdict.reason))
+        jobs.finish(tx, lease, status, verdict=told, version=manifest.version, reason=verdict.reason)
     return status
 
 
-def hold(tx: Connection, lease: Lease, plan: Plan) -> JobStatus:
-    """Ends the job as held: nothing could be trained, and the plan says why. Raises LeaseLost."""
-    reason = "; ".join(plan.reasons)
+def still_valid(tx: Connection, material: Material, verdict: Verdict) -> Verdict:
+    """The verdict; held instead where the champion has changed since, or a person has pinned it."""
+    aliases = get_aliases(tx, material.model.name)
+    reason = ""
+    if aliases.get("champion") != material.champion:
+        reason = (
+            f"the champion is no longer version {material.champion}, which the candidate was held against"
+        )
+    elif PINNED in aliases and verdict.decision is Decision.PROMOTE:
+        reason = f"an operator has pinned version {material.champion}"
+    return replace(verdict, decision=Decision.HOLD, reason=reason) if reason else verdict
+
+
+def remember(tx: Connection, budget: int, material: Material, task: Task, outcome: Outcome) -> None:
+    """Memory, gate, selection and reference examples of a version that was promoted, on probation."""
+    model = material.model.name
+    retire(tx, model, task.contradicted, task.version)
+    replace_memory(tx, model, choose(list_examples(tx, model, "memory"), budget))
+    add_examples(tx, outcome.examples)
+    gate_history.record_bits(tx, model, task.version, {material.domain: outcome.bits})
+
+
+def hold(tx: Connection, lease: Lease, plan: Plan, choice: Choice | None = None) -> JobStatus:
+    """Ends the job as held: nothing was proposed, and the plan (or every remedy) says why. Raises LeaseLost."""
+    declined = () if choice is None else tuple(f"{each.name}: {each.reason}" for each in choice.entries[1:])
+    reason = "; ".join((*plan.reasons, *declined))
     verdict = {"verdict": Decision.HOLD.value, "reason": reason, "checks": [], "missing": dict(plan.missing)}
+    if choice is not None:
+        verdict["selection"] = choice.as_json()
     return jobs.finish(tx, lease, JobStatus.HELD, verdict=verdict, reason=reason).status
 
 
+def bits_of(task: Task, answers: Answers, material: Material) -> dict[str, bool]:
+    """By key of the new domain's gate examples: whether these answers are right."""
+    rows = material.rows["gate"]
+    domain = task.domain if task.named else None
+    predicted = answers.predicted([row.text for row in rows], domain)
+    return {row.key: task.labels[i] == row.label for row, i in zip(rows, predicted, strict=True)}
+
+
 def new_examples(
-    candidate: Candidate, material: Material, job: AdaptationJob, version: int, budget: int
+    task: Task, answers: Answers, material: Material, job: AdaptationJob, budget: int
 ) -> tuple[Example, ...]:
     """The new domain's memory (with the candidate's logits), gate, selection and reference examples, on probation."""
-    trained = material.rows["train"]
-    logits = candidate.answers.outputs([row.text for row in trained]).logits
     common = Example(
-        model=job.model, domain=material.domain, role="memory", text="", key="", version=version, job_id=job.id,
-        probation=True, source="traffic",
+        model=job.model, domain=material.domain, role="memory", text="", key="", version=task.version,
+        job_id=job.id, probation=True, source="traffic",
     )  # fmt: skip
-    memory = [
-        replace(_labelled(common, row), logits=tuple(map(float, z)), priority=priority_of(row.key, job.model))
-        for row, z in zip(trained, logits, strict=True)
-    ]
+    memory = _memory(task, answers, material.rows["train"], common)
     held_out = [
         replace(_labelled(common, row), role=part)
         for part in ("gate", "selection")
         for row in material.rows[part]
     ]
     reference = [
-        replace(each, version=version, job_id=job.id, probation=True, source="traffic")
+        replace(each, version=task.version, job_id=job.id, probation=True, source="traffic")
         for each in material.reference
     ]
-    herded = with_core(memory, base_features(candidate.bundle.base, candidate.bundle.max_tokens))
-    return (*choose(herded, budget), *held_out, *reference)
+    return (*choose(memory, budget), *held_out, *reference)
+
+
+def _memory(task: Task, answers: Answers, rows: Sequence[Labelled], common: Example) -> list[Example]:
+    if not rows:
+        return []
+    logits = answers.outputs([row.text for row in rows]).logits
+    memory = [
+        replace(
+            _labelled(common, row), logits=tuple(map(float, z)), priority=priority_of(row.key, common.model)
+        )
+        for row, z in zip(rows, logits, strict=True)
+    ]
+    return with_core(memory, lambda texts: frozen_states(task, texts))
 
 
 def _labelled(common: Example, row: Labelled) -> Example:
     return replace(
-        common, text=row.text, label=row.label, key=row.key, prediction_id=row.prediction_id, client=row.client,
-        label_source="feedback",
+        common, text=row.text, label=row.label, key=row.key, prediction_id=row.prediction_id,
+        client=row.client or None, label_source="feedback",
     )  # fmt: skip
+
+
+def _window(job: AdaptationJob, material: Material, version: int, reason: str) -> Window:
+    last = material.window_seqs[-1] if material.window_seqs else job.window_from_seq
+    return Window(
+        model=job.model,
+        from_seq=job.window_from_seq,
+        to_seq=last,
+        reason=reason,
+        version=version,
+        job_id=job.id,
+    )

@@ -30,6 +30,8 @@ class Task:
         selection: Labelled texts on which rivals are compared; never trained on, never seen by the gate.
         replay: Exemplars of the past domains.
         past: Selection sets of the past domains that still count: what must not be forgotten; never trained on.
+        retired: Past domains whose labels are no longer true: not in `past`, and forgetting them is no fault.
+        contradicted: Keys of the exemplars that the new labels contradict: they are not in `replay`.
         calibration: By past domain, labelled texts that were never trained on; holds the selection sets of `past`.
         held_out: Keys of the gate sets' texts, whose truth the champion's references know: not to be learnt from.
         unlabelled: Texts of the window without a label that may be trained on; no reference holds them.
@@ -52,6 +54,8 @@ class Task:
     selection: TrainingSet
     replay: ReplaySet
     past: Mapping[str, TrainingSet] = field(default_factory=dict)
+    retired: frozenset[str] = frozenset()
+    contradicted: tuple[str, ...] = ()
     calibration: Mapping[str, TrainingSet] = field(default_factory=dict)
     held_out: frozenset[str] = frozenset()
     unlabelled: tuple[str, ...] = ()

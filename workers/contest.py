@@ -1,0 +1,241 @@
+"""Who meets the gate: every rival makes its candidate, all are compared on the selection labels, one is chosen.
+
+The cheapest within one standard error of the best (Breiman et al., Classification and Regression Trees, 1984, section
+3.4.3), where the standard error is that of the paired difference on the same texts. A rival that loses more than the
+gate's margin on a past domain's selection set would only be refused there: it is not chosen. The gate set is not
+touched, so that the one test that follows is as strict as it says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.errors import AdapterRefused
+from trimtab.settings import GateSettings
+from workers.evaluate import Answers, Scorecard
+from workers.plan import ENOUGH_TO_COMPARE, Plan
+from workers.remedies.centre import propose_centre
+from workers.remedies.head import propose_head
+from workers.remedies.known import propose_known
+from workers.remedies.lora import propose_lora
+from workers.remedies.prior import propose_prior
+from workers.remedies.temperature import propose_temperature
+from workers.task import Declined, Proposal, Task
+
+Doubles = npt.NDArray[np.float64]
+Propose = Callable[[Task], Proposal | Declined]
+
+REMEDIES: Mapping[str, Propose] = {
+    "prior": propose_prior,
+    "temperature": propose_temperature,
+    "centre": propose_centre,
+    "known": propose_known,
+    "head": propose_head,
+    "lora": propose_lora,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A line of the contest's table; numbers are of the selection labels.
+
+    Attributes:
+        name: The rival's, or "champion".
+        state: "champion", "chosen", "beaten", "forgets" or "declined".
+        reason: What it did, or why it proposes nothing.
+        cost: Rank by expense.
+        n, accuracy, balanced_accuracy: On the new domain's selection labels.
+        gain, gain_error: Over the champion, with the paired standard error.
+        behind, behind_error: Of the best, likewise.
+        losses: Accuracy lost against the champion on each past domain's selection labels.
+    """
+
+    name: str
+    state: str
+    reason: str
+    cost: int | None = None
+    n: int = 0
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    gain: float | None = None
+    gain_error: float | None = None
+    behind: float | None = None
+    behind_error: float | None = None
+    losses: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The one that meets the gate (None: nobody proposed anything), why, and the table of all."""
+
+    chosen: Proposal | None
+    reason: str
+    entries: tuple[Entry, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON object for manifest and verdict."""
+        name = None if self.chosen is None else self.chosen.name
+        return {"chosen": name, "reason": self.reason, "rivals": [asdict(entry) for entry in self.entries]}
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A proposal with its scorecard on the new domain and its losses on the past ones."""
+
+    proposal: Proposal
+    score: Scorecard
+    losses: Mapping[str, float]
+    forgets: tuple[str, ...]
+
+    @property
+    def rank(self) -> tuple[int, float, float]:
+        """Cheapest first, then the most accurate, then the least forgetful."""
+        return self.proposal.cost, -self.score.accuracy, max(self.losses.values(), default=0.0)
+
+
+def choose(task: Task, plan: Plan, gate: GateSettings) -> Choice:
+    """Makes every rival's candidate and compares them. Raises what `task.report` raises."""
+    return compare(task, [propose(task, rival.name) for rival in plan.rivals], plan.default, gate)
+
+
+def propose(task: Task, name: str) -> Proposal | Declined:
+    """The candidate of one remedy; one that cannot be served (a weight is not finite, say) counts as declined."""
+    task.report(name, 0, 1)
+    try:
+        return REMEDIES[name](task)
+    except AdapterRefused as error:
+        return Declined(name, f"what came of it cannot be served: {error}")
+
+
+def compare(task: Task, entrants: Sequence[Proposal | Declined], default: str, gate: GateSettings) -> Choice:
+    """The choice among the entrants.
+
+    Args:
+        default: Name of the remedy that is taken where the selection labels are too few to compare.
+        gate: Its margins: `max_forgetting` for the past domains, `min_gain` for the new one.
+    """
+    champion = _score(task, task.champion.answers)
+    declined = [each for each in entrants if isinstance(each, Declined)]
+    scored = [_scored(task, each, gate.max_forgetting) for each in entrants if isinstance(each, Proposal)]
+    standing = [each for each in scored if not each.forgets] or _least_forgetful(scored)
+    best, chosen, reason = _pick(standing, champion, default, gate.min_gain)
+    table = [_champion_entry(champion)]
+    table += [_entry(each, champion, best, chosen) for each in sorted(scored, key=lambda each: each.rank)]
+    table += [Entry(name=each.name, state="declined", reason=each.reason) for each in declined]
+    return Choice(None if chosen is None else chosen.proposal, reason, tuple(table))
+
+
+def _pick(
+    standing: Sequence[_Scored], champion: Scorecard, default: str, min_gain: float
+) -> tuple[_Scored | None, _Scored | None, str]:
+    """The best, the chosen one, and why."""
+    if not standing:
+        return None, None, "no remedy proposes anything"
+    if champion.n < ENOUGH_TO_COMPARE:
+        usual = [each for each in standing if each.proposal.name.startswith(default)] or standing
+        chosen = min(usual, key=lambda each: each.rank)
+        return None, chosen, f"{champion.n} selection labels compare nothing: the plan's default is taken"
+    gaining = [each for each in standing if each.score.accuracy - champion.accuracy >= min_gain]
+    able = gaining or standing
+    best = min(able, key=lambda each: (-each.score.accuracy, each.rank))
+    chosen = min((each for each in able if _within_one_error(each, best)), key=lambda each: each.rank)
+    return best, chosen, _why(chosen, best, champion, gains=bool(gaining))
+
+
+def _why(chosen: _Scored, best: _Scored, champion: Scorecard, *, gains: bool) -> str:
+    gain = chosen.score.accuracy - champion.accuracy
+    said = f"{chosen.proposal.name}: accuracy {gain:+.3f} on {champion.n} selection labels"
+    if not gains:
+        said += "; no rival gains enough there"
+    if chosen is best:
+        return f"{said}; the best of those that may be chosen"
+    behind, error = paired(best.score, chosen.score)
+    return f"{said}; the cheapest within one standard error ({behind:.3f} of {error:.3f}) of {best.proposal.name}"
+
+
+def _within_one_error(rival: _Scored, best: _Scored) -> bool:
+    behind, error = paired(best.score, rival.score)
+    return behind <= error
+
+
+def paired(one: Scorecard, other: Scorecard) -> tuple[float, float]:
+    """Accuracy of one minus that of the other on the same n texts, and the standard error of the difference."""
+    difference = one.right.astype(np.float64) - other.right
+    if difference.size < 2:
+        return float(difference.sum()), math.inf
+    return float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(difference.size))
+
+
+def class_weights_of(proposal: Proposal, n_labels: int) -> Doubles:
+    """(k,) by which a past example of each class counts: q / p for a prior correction, else 1."""
+    before, after = (proposal.details.get(name) for name in ("prior_before", "prior_after"))
+    if before is None or after is None:
+        return np.ones(n_labels)
+    p, q = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    return np.divide(q, p, out=np.zeros_like(q), where=p > 0)
+
+
+def _score(task: Task, answers: Answers) -> Scorecard:
+    domain = task.domain if task.named else None
+    return answers.scorecard(task.selection.texts, task.selection.labels, domain)
+
+
+def _scored(task: Task, proposal: Proposal, margin: float) -> _Scored:
+    """Losses a domain; a domain is forgotten when the loss exceeds the margin by more than one text."""
+    weights, losses, forgets = class_weights_of(proposal, len(task.labels)), {}, []
+    for domain, kept in task.past.items():
+        before, after = (
+            answers.scorecard(kept.texts, kept.labels)
+            for answers in (task.champion.answers, proposal.answers)
+        )
+        mass = weights[kept.labels]
+        if not mass.sum():
+            continue
+        lost = mass * (before.right.astype(np.float64) - after.right)
+        losses[domain] = float(lost.sum() / mass.sum())
+        if (lost.sum() - mass.mean()) / mass.sum() > margin:
+            forgets.append(domain)
+    return _Scored(proposal, _score(task, proposal.answers), losses, tuple(forgets))
+
+
+def _least_forgetful(scored: Sequence[_Scored]) -> list[_Scored]:
+    """Where every rival forgets too much: the one whose worst loss is smallest meets the gate, and its reason shows."""
+    return sorted(scored, key=lambda each: max(each.losses.values(), default=0.0))[:1]
+
+
+def _champion_entry(champion: Scorecard) -> Entry:
+    return Entry(name="champion", state="champion", reason="what serves now", **_numbers(champion))
+
+
+def _entry(each: _Scored, champion: Scorecard, best: _Scored | None, chosen: _Scored | None) -> Entry:
+    gain, gain_error = paired(each.score, champion)
+    behind, behind_error = (None, None) if best is None else paired(best.score, each.score)
+    state = "chosen" if each is chosen else "forgets" if each.forgets else "beaten"
+    return Entry(
+        name=each.proposal.name,
+        state=state,
+        reason=each.proposal.reason,
+        cost=each.proposal.cost,
+        gain=gain if champion.n else None,
+        gain_error=_finite(gain_error),
+        behind=behind,
+        behind_error=_finite(behind_error),
+        losses=each.losses,
+        **_numbers(each.score),
+    )
+
+
+def _numbers(score: Scorecard) -> dict[str, Any]:
+    if not score.n:
+        return {}
+    return {"n": score.n, "accuracy": score.accuracy, "balanced_accuracy": score.balanced_accuracy}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

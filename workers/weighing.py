@@ -1,0 +1,209 @@
+"""The evidence for the gate: champion and candidate on every gate set, and what the candidate is made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.labels import Labelled
+from trimtab.ledger.examples import Example
+from workers.artefact import delta_norms
+from workers.classifier import continue_from
+from workers.contest import class_weights_of
+from workers.evaluate import Answers, Scorecard, scorecard
+from workers.gate import Evidence, Paired, Rows
+from workers.gate.evidence import Update
+from workers.gate.files import problems_of
+from workers.gate.updates import accepted_changes, update_of
+from workers.material import Material
+from workers.poisoning import DataReport, report_of, total_variation
+from workers.task import Proposal, Task
+from workers.workshop import LoadedVersion, Workshop, load_version
+
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+N_PARITY = 64
+LEAST = 1e-12  # probability whose logarithm is taken
+LENGTHS = (16, 64)  # tokens: short below, long from
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSet:
+    """One domain's gate examples: texts, (n,) label indices, clients ("" for none), (n,) weights; named in requests."""
+
+    domain: str
+    named: bool
+    texts: tuple[str, ...]
+    truth: Integers
+    clients: tuple[str, ...]
+    weights: Doubles
+
+    def answered(self, answers: Answers) -> Scorecard:
+        return answers.scorecard(self.texts, self.truth, self.domain if self.named else None)
+
+    def log_probabilities(self, answers: Answers) -> Doubles:
+        """(n, k) as served."""
+        served = answers.probabilities(self.texts, self.domain if self.named else None)
+        return np.log(np.maximum(served.astype(np.float64), LEAST))
+
+    def lengths(self, answers: Answers) -> list[str]:
+        if not self.texts:
+            return []
+        n_tokens = answers.outputs(self.texts).n_tokens
+        return [("short", "medium", "long")[i] for i in np.searchsorted(LENGTHS, n_tokens, side="right")]
+
+
+def weigh(shop: Workshop, task: Task, proposal: Proposal, material: Material) -> Evidence:
+    """Everything the gate looks at. Past domains are held against the champion and against the version that was
+    first accepted on them, so that small losses do not add up from version to version.
+
+    Under a prior correction an example of a past domain counts by q(y) / p(y) of its class: it is judged on what the
+    traffic is now. The new domain's own labels have the new shares already.
+    """
+    task.report("gate", 0, 1)
+    by_class = class_weights_of(proposal, len(task.labels))
+    past = {
+        domain: past_set(material, domain, kept, by_class)
+        for domain, kept in material.gate_sets.items()
+        if domain not in task.retired
+    }
+    new = new_set(task, material)
+    parity, n_parity = _parity(task, proposal, material)
+    weighted = not (by_class == 1.0).all()
+    return Evidence(
+        delta_norms=delta_norms(task.base, proposal.candidate.bundle),
+        parity=parity,
+        n_parity=n_parity,
+        past=tuple(
+            Paired(
+                domain=domain,
+                against=name,
+                incumbent=score,
+                candidate=each.answered(proposal.answers),
+                weights=each.weights if weighted else None,
+            )
+            for domain, each in past.items()
+            for name, score in _incumbents(shop, task, each, material).items()
+        ),
+        gain=Paired(
+            domain=task.domain,
+            against=f"champion {task.champion.n}",
+            incumbent=new.answered(task.champion.answers),
+            candidate=new.answered(proposal.answers),
+        ),
+        rows=rows_of([*past.values(), new], task, proposal, weighted=weighted),
+        problems=problems_of(proposal.candidate.files, task.base, material.model.base_digest),
+        data=data_report(task, material),
+        update=_update(shop, task, proposal),
+        uses=material.uses,
+    )
+
+
+def past_set(material: Material, domain: str, kept: Sequence[Example], by_class: Doubles) -> GateSet:
+    """A past domain's; `by_class`: (k,) weights."""
+    truth = material.indices(example.label for example in kept)
+    return GateSet(
+        domain=domain,
+        named=True,  # a shift exists only for domains that clients name
+        texts=tuple(example.text for example in kept),
+        truth=truth,
+        clients=tuple(example.client or "" for example in kept),
+        weights=by_class[truth],
+    )
+
+
+def new_set(task: Task, material: Material) -> GateSet:
+    """The new domain's, from the window's labels."""
+    rows: tuple[Labelled, ...] = material.rows["gate"]
+    return GateSet(
+        domain=task.domain,
+        named=task.named,
+        texts=tuple(row.text for row in rows),
+        truth=material.indices(row.label for row in rows),
+        clients=tuple(row.client or "" for row in rows),
+        weights=np.ones(len(rows)),
+    )
+
+
+def rows_of(sets: Sequence[GateSet], task: Task, proposal: Proposal, *, weighted: bool) -> Rows | None:
+    """All gate examples together; None when there are none."""
+    sets = [each for each in sets if each.texts]
+    if not sets:
+        return None
+    champion = task.champion.answers
+    return Rows(
+        truth=np.concatenate([each.truth for each in sets]),
+        incumbent=np.concatenate([each.log_probabilities(champion) for each in sets]),
+        candidate=np.concatenate([each.log_probabilities(proposal.answers) for each in sets]),
+        groups={
+            "class": np.array([task.labels[i] for each in sets for i in each.truth]),
+            "length": np.array([name for each in sets for name in each.lengths(champion)]),
+            "client": np.array([client for each in sets for client in each.clients]),
+        },
+        weights=np.concatenate([each.weights for each in sets]) if weighted else None,
+    )
+
+
+def data_report(task: Task, material: Material) -> DataReport | None:
+    """What the training rows are like; None where nothing was trained on."""
+    rows = material.rows["train"]
+    if not rows:
+        return None
+    predicted = task.champion.answers.predicted(
+        [row.text for row in rows], task.domain if task.named else None
+    )
+    window = task.champion.answers.predicted(task.window_texts, task.domain if task.named else None)
+    return report_of(
+        rows,
+        [task.labels[i] for i in predicted],
+        len(task.labels),
+        class_distance=total_variation(
+            Counter(row.label for row in rows), Counter(task.labels[i] for i in window)
+        ),
+        capped=material.n_capped,
+        copies=material.n_copies,
+    )
+
+
+def _update(shop: Workshop, task: Task, proposal: Proposal) -> Update:
+    accepted = accepted_changes(shop, task.champion.bundle.model, task.base.digest)
+    return update_of(task.champion.files, proposal.candidate.files, accepted)
+
+
+def _parity(task: Task, proposal: Proposal, material: Material) -> tuple[float, int]:
+    """Largest difference of logits, merged against base and adapter apart, and over how many texts."""
+    texts = tuple(example.text for example in material.reference[:N_PARITY]) or task.window_texts[:N_PARITY]
+    if not texts:
+        return 0.0, 0
+    network = continue_from(task.base, proposal.candidate.files, len(task.labels), task.seed)
+    apart = network.predict_logits(texts, task.max_tokens)
+    return float(np.abs(proposal.answers.outputs(texts).logits - apart).max()), len(texts)
+
+
+def _incumbents(shop: Workshop, task: Task, each: GateSet, material: Material) -> dict[str, Scorecard]:
+    """The champion, and the version first accepted on the domain where that is another one."""
+    found = {f"champion {task.champion.n}": each.answered(task.champion.answers)}
+    kept = material.gate_sets[each.domain]
+    first = min(example.version for example in kept)
+    if first != task.champion.n:
+        found[f"first accepted {first}"] = _first(shop, task, each, kept, material)
+    return found
+
+
+def _first(
+    shop: Workshop, task: Task, each: GateSet, kept: Sequence[Example], material: Material
+) -> Scorecard:
+    """How the version first accepted answered: as it was recorded, else it is asked again."""
+    bits = material.bits.get(each.domain, {})
+    if all(example.key in bits for example in kept):
+        right = np.array([bits[example.key].right for example in kept])
+        return scorecard(np.where(right, each.truth, -1), each.truth)
+    first = min(example.version for example in kept)
+    loaded: dict[int, LoadedVersion] = {version.n: version for version in task.known}
+    judge = loaded.get(first) or load_version(shop, task.base, task.champion.bundle.model, first)
+    return each.answered(judge.answers)
