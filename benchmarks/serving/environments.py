@@ -38,9 +38,15 @@ def python_of(peer: str, root: Path) -> Path:
         PeerMissing: it does not install within 400 s.
     """
     requirements = REQUIREMENTS[peer]
-    if not requirements:
-        return Path(sys.executable)
-    folder = root / peer
+    return python_with(requirements, root / peer) if requirements else Path(sys.executable)
+
+
+def python_with(requirements: tuple[str, ...], folder: Path) -> Path:
+    """The interpreter of an environment with these packages before ours, made in `folder` if it is not there.
+
+    Raises:
+        PeerMissing: they do not install within 400 s.
+    """
     done, wanted = folder / "installed.txt", "\n".join(requirements)
     if not done.exists() or done.read_text(encoding="utf-8") != wanted:
         _make(folder, requirements)
