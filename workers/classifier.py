@@ -27,7 +27,7 @@ from trimtab.packing import packed_states, padded_states, share_tensors
 
 RANK = 8
 SCALING = 2.0
-# ADR 0020: every linear layer that mean pooling reads.
+# In the names of layers that pooling by mean never reads, or that a checkpoint finishes its states with.
 UNUSED = "pooler"
 
 

@@ -130,14 +130,15 @@ def interpolate(old: Files, new: Files, alpha: float, rank: int | None = None) -
     cut = {name: truncate(layer, width) for name, layer in _sum(*parts).items()}
     scaling = lora_scaling(new[CONFIG])
     config |= {"r": width, "lora_alpha": scaling * width, "use_rslora": False, "target_modules": sorted(cut)}
-    lost, whole = (math.fsum(each[i] ** 2 for each in cut.values()) for i in (1, 2))
+    lost = math.hypot(*(missing for _, missing, _ in cut.values()))
+    whole = math.hypot(*(size for _, _, size in cut.values()))
     files = {
         WEIGHTS: save(_tensors({name: each[0] for name, each in cut.items()}, scaling)),
         CONFIG: json.dumps(config, indent=1, sort_keys=True).encode(),
         HEAD: save(_mixed_head(old, new, alpha)),
     }
     worst = max((part / size for _, part, size in cut.values() if size), default=0.0)
-    return Interpolated(files, math.sqrt(lost / whole) if whole else 0.0, worst)
+    return Interpolated(files, lost / whole if whole else 0.0, worst)
 
 
 def truncate(layer: LowRank, rank: int) -> tuple[LowRank, float, float]:

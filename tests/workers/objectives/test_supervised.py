@@ -78,10 +78,10 @@ def test_adjusted_logits_answer_for_equal_classes() -> None:
         def loss(line: torch.nn.Linear = line, balance: Balance = balance) -> torch.Tensor:
             line.zero_grad()
             value = cross_entropy(line(x[:, None]), y, balance)
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             return value
 
-        optimiser.step(loss)  # type: ignore[no-untyped-call]
+        optimiser.step(loss)
         slope, offset = (t[1] - t[0] for t in (line.weight[:, 0], line.bias))
         borders.append(float((-offset / slope).detach()))
     assert borders[0] == pytest.approx(0.0, abs=0.1)
