@@ -17,6 +17,9 @@ from trimtab.metrics import (
     DRIFT_STATE,
     DRIFT_STATISTIC,
     DRIFT_THRESHOLD,
+    FEEDBACK_PENDING,
+    LABEL_REQUEST_AGE,
+    LABEL_REQUESTS_OPEN,
     LABELS_MISSING,
 )
 
@@ -71,3 +74,15 @@ def show_missing(missing: Mapping[str, Mapping[str, int]]) -> None:
     for model, parts in missing.items():
         for part, n in parts.items():
             LABELS_MISSING.labels(model, part).set(n)
+
+
+def show_requests(requests: Mapping[tuple[str, str], tuple[int, float]], n_pending: int) -> None:
+    """Open label requests and the age in seconds of the oldest, by model and reason; labels without a prediction."""
+    LABEL_REQUESTS_OPEN.clear()
+    LABEL_REQUEST_AGE.clear()
+    for (model, reason), (n, _) in requests.items():
+        LABEL_REQUESTS_OPEN.labels(model, reason).set(n)
+    for model in {model for model, _ in requests}:
+        oldest = max(age_s for (name, _), (_, age_s) in requests.items() if name == model)
+        LABEL_REQUEST_AGE.labels(model).set(oldest)
+    FEEDBACK_PENDING.set(n_pending)

@@ -71,6 +71,8 @@ def tick(station: Station) -> bool:
             watch_model(station, name)
     with _surviving("jobs"):
         look_after_jobs(station)
+    with _surviving("labels"):
+        station.asking.ask()
     station.expiry.expire()
     return True
 

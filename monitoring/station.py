@@ -11,6 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from monitoring.asking import Asking
 from monitoring.baselines import Baselines
 from monitoring.calibration import checks_per_alarm
 from monitoring.chores import Expiry, Nudger
@@ -39,6 +40,7 @@ class Station:
     detectors: Detectors
     nudger: Nudger
     expiry: Expiry
+    asking: Asking
     rules: Rules
     owner: str
 
@@ -64,6 +66,7 @@ def open_station(settings: Settings, nudge: Callable[[str], None]) -> Iterator[S
         detectors=Detectors(baselines.windows),
         nudger=Nudger(nudge, settings.monitor.renudge_s),
         expiry=Expiry(ledger, retention_s),
+        asking=Asking(ledger, settings.labels),
         rules=Rules.of(settings.drift, settings.policy),
         owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
     )

@@ -152,7 +152,7 @@ class LabelRequestInfo(BaseModel):
     prediction_id: str
     text: str
     labels: list[str] = Field(description="one of these is the answer")
-    reason: str = Field(description="random, gate, disagreement, uncertain or confident")
+    reason: str = Field(description="random, gate, disagreement, uncertain, confident or rare")
     domain: str | None = None
     state: str = Field(description="open, answered, skipped, expired or closed")
     label: str | None = None

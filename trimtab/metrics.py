@@ -96,6 +96,17 @@ MONITOR_LAG = Gauge(
 )
 
 FEEDBACK = Counter("trimtab_feedback_total", "Feedback items", ["outcome"])
+FEEDBACK_DELAY = Histogram(
+    "trimtab_feedback_delay_seconds",
+    "From a prediction to its label, where the prediction was known when the label came",
+    ["model"],
+    buckets=(1, 10, 60, 600, 3600, 6 * 3600, 86_400, 3 * 86_400, 7 * 86_400),
+)
+FEEDBACK_PENDING = Gauge("trimtab_feedback_pending", "Labels that wait for their prediction")
+LABEL_REQUESTS_OPEN = Gauge("trimtab_label_requests_open", "Open label requests", ["model", "reason"])
+LABEL_REQUEST_AGE = Gauge(
+    "trimtab_label_request_age_seconds", "Age of the oldest open label request", ["model"]
+)
 LABELS_MISSING = Gauge("trimtab_labels_missing", "Labels that a waiting job still needs", ["model", "part"])
 
 JOBS = Counter("trimtab_jobs_total", "Ended adaptation jobs", ["model", "outcome"])

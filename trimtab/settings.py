@@ -177,6 +177,13 @@ class MemorySettings(_Group):
     """Exemplars kept for replay."""
 
     budget: int = Field(2000, ge=0)
+    retention: Duration = Field(
+        "0", description='how long an exemplar is replayed; "0": as long as the model lives'
+    )
+
+    @property
+    def retention_s(self) -> float:
+        return seconds_of(self.retention)
 
 
 class TrainingSettings(_Group):
@@ -202,6 +209,9 @@ class PolicySettings(_Group):
     watch_events: int = Field(
         5000, ge=1, description="events a new version must serve before its window stays in memory"
     )
+    watch_alpha: float = Field(
+        0.01, gt=0, lt=1, description="probability of stepping back from a version that keeps its promise"
+    )
     max_failures: int = Field(2, ge=1, description="adaptations without success before a human must look")
 
 
@@ -216,6 +226,19 @@ class SamplesSettings(_Group):
     @property
     def retention_s(self) -> float:
         return seconds_of(self.retention)
+
+
+class LabelsSettings(_Group):
+    """Labels that people give."""
+
+    daily_quota: int = Field(
+        50_000, ge=0, description="labels that one key may give in 24 hours; 0: any number"
+    )
+    max_open: int = Field(1000, ge=0, description="label requests of a job that are open at once; 0: none")
+    half_width: Share = Field(
+        0.03,
+        description="interval of the window's accuracy at which no more labels are asked for than a job needs",
+    )
 
 
 class MonitorSettings(_Group):
@@ -259,6 +282,7 @@ class Settings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     policy: PolicySettings = PolicySettings()
     samples: SamplesSettings = SamplesSettings()
+    labels: LabelsSettings = LabelsSettings()
     monitor: MonitorSettings = MonitorSettings()
     worker: WorkerSettings = WorkerSettings()
 

@@ -109,7 +109,11 @@ def _record(serving: Serving, batch: _Batch) -> FeedbackAnswer:
         ambiguous = [
             RejectedFeedback(index=place, reason=item) for place, item in named if isinstance(item, str)
         ]
-        outcome = record_feedback(tx, [item for _, item in good])
+        outcome = record_feedback(
+            tx, [item for _, item in good], daily_quota=serving.settings.labels.daily_quota
+        )
+    for model, delay_s in outcome.delays:
+        metrics.FEEDBACK_DELAY.labels(model).observe(delay_s)
     refused = [RejectedFeedback(index=good[i][0], reason=reason) for i, reason in outcome.rejected]
     return FeedbackAnswer(
         accepted=outcome.accepted,

@@ -18,6 +18,8 @@ from trimtab.ledger.columns import indexable, storable
 from trimtab.ledger.schema import feedback, models, predictions
 from trimtab.ledger.upsert import insert_into
 
+DAY_S = 86_400.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeedbackItem:
@@ -40,6 +42,7 @@ class FeedbackOutcome:
         pending: Accepted, and waiting for the prediction.
         duplicates: Said already, or older than what is kept.
         rejected: (index of the item, reason).
+        delays: (model, seconds from the prediction to its label) of what was joined.
     """
 
     accepted: int = 0
@@ -47,6 +50,7 @@ class FeedbackOutcome:
     pending: int = 0
     duplicates: int = 0
     rejected: tuple[tuple[int, str], ...] = ()
+    delays: tuple[tuple[str, float], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,8 @@ class Outcome:
 @dataclass(frozen=True)
 class _Known:
     seq: int
+    model: str
+    observed_at: float
     labels: frozenset[str]  # empty: the model is not in the ledger, any label is taken
 
 
@@ -85,25 +91,31 @@ class _Tally:
     """What is kept after each item, and what is counted on the way."""
 
     kept: dict[tuple[str, str], tuple[float, str]]
+    left: dict[str, int] | None  # of the clients' quotas; None: no quotas
     changed: dict[tuple[str, str], FeedbackItem] = field(default_factory=dict)
     joined: int = 0
     pending: int = 0
     duplicates: int = 0
     rejected: list[tuple[int, str]] = field(default_factory=list)
+    delays: list[tuple[str, float]] = field(default_factory=list)
 
 
-def record_feedback(tx: Connection, items: Sequence[FeedbackItem]) -> FeedbackOutcome:
+def record_feedback(
+    tx: Connection, items: Sequence[FeedbackItem], *, daily_quota: int = 0
+) -> FeedbackOutcome:
     """Keep labels; join them to predictions that are known, let the others wait.
 
     The same label by the same annotator again is a duplicate. A label that the prediction's model does not have
-    is rejected (at once when the prediction is known, else when it arrives).
+    is rejected (at once when the prediction is known, else when it arrives), and so is a new one of a client that
+    has given `daily_quota` labels in the last 24 hours (0: any number).
     """
     moment = now(tx)
     timed = [_timed(item, moment, index) for index, item in enumerate(items)]
     known = _known_predictions(tx, [item.prediction_id for item in timed])
-    tally = _Tally(kept=_kept(tx, [item.prediction_id for item in timed]))
+    left = {item.client: daily_quota - _lately(tx, item.client) for item in timed} if daily_quota else None
+    tally = _Tally(kept=_kept(tx, [item.prediction_id for item in timed]), left=left)
     for index, item in enumerate(timed):
-        _judge(tally, index, item, known.get(item.prediction_id))
+        _judge(tally, index, item, known.get(item.prediction_id), moment)
     _store(tx, tally.changed.values(), known, moment)
     return FeedbackOutcome(
         accepted=tally.joined + tally.pending,
@@ -111,6 +123,7 @@ def record_feedback(tx: Connection, items: Sequence[FeedbackItem]) -> FeedbackOu
         pending=tally.pending,
         duplicates=tally.duplicates,
         rejected=tuple(tally.rejected),
+        delays=tuple(tally.delays),
     )
 
 
@@ -136,14 +149,9 @@ def labelled(tx: Connection, model: str, from_seq: int = 0) -> list[LabelledRow]
     return [LabelledRow(**{name: row[name] for name in LabelledRow.__dataclass_fields__}) for row in rows]
 
 
-def label_counts(tx: Connection, model: str, from_seq: int = 0) -> dict[str, dict[str, int]]:
-    """How many labelled predictions there are by part and label; {"train": {"spam": 3}}."""
-    newest = newest_labels(model, from_seq)
-    query = select(newest.c.part, newest.c.label, func.count()).where(newest.c.rank == 1)
-    counts: dict[str, dict[str, int]] = {}
-    for part, label, n in tx.execute(query.group_by(newest.c.part, newest.c.label)):
-        counts.setdefault(part, {})[label] = int(n)
-    return counts
+def count_pending(tx: Connection) -> int:
+    """Labels that wait for their prediction."""
+    return int(tx.execute(select(func.count()).where(feedback.c.seq.is_(None))).scalar_one())
 
 
 def newest_labels(model: str, from_seq: int) -> Any:
@@ -194,7 +202,7 @@ def _timed(item: FeedbackItem, moment: float, index: int) -> FeedbackItem:
     return replace(item, observed_at=observed_at, label=storable(item.label), **named)
 
 
-def _judge(tally: _Tally, index: int, item: FeedbackItem, known: _Known | None) -> None:
+def _judge(tally: _Tally, index: int, item: FeedbackItem, known: _Known | None, moment: float) -> None:
     if known is not None and known.labels and item.label not in known.labels:
         tally.rejected.append(
             (index, f"unknown label {item.label!r}: use one of {', '.join(sorted(known.labels))}")
@@ -207,6 +215,9 @@ def _judge(tally: _Tally, index: int, item: FeedbackItem, known: _Known | None) 
         item.label,
     )  # of two at one time the greater label: order must not matter
     newer = before is None or now_kept > before
+    if before is None and not _within_quota(tally, item.client):
+        tally.rejected.append((index, "this key has given as many labels as it may in 24 hours"))
+        return
     if newer:
         tally.kept[slot] = now_kept
         tally.changed[slot] = item
@@ -216,15 +227,31 @@ def _judge(tally: _Tally, index: int, item: FeedbackItem, known: _Known | None) 
         tally.pending += 1
     else:
         tally.joined += 1
+        tally.delays.append((known.model, max(0.0, moment - known.observed_at)))
+
+
+def _within_quota(tally: _Tally, client: str) -> bool:
+    if tally.left is None:
+        return True
+    tally.left[client] -= 1
+    return tally.left[client] >= 0
+
+
+def _lately(tx: Connection, client: str) -> int:
+    """Labels that a client gave in the last day."""
+    query = select(func.count()).where(feedback.c.client == client, feedback.c.received_at > now(tx) - DAY_S)
+    return int(tx.execute(query).scalar_one())
 
 
 def _known_predictions(tx: Connection, prediction_ids: Iterable[str]) -> dict[str, _Known]:
     labels = {name: frozenset(names) for name, names in tx.execute(select(models.c.name, models.c.labels))}
     known: dict[str, _Known] = {}
     for batch in in_batches(list(set(prediction_ids))):
-        columns = (predictions.c.prediction_id, predictions.c.seq, predictions.c.model)
+        columns = [predictions.c[name] for name in ("prediction_id", "seq", "model", "observed_at")]
         for row in tx.execute(select(*columns).where(predictions.c.prediction_id.in_(batch))):
-            known[row.prediction_id] = _Known(row.seq, labels.get(row.model, frozenset()))
+            known[row.prediction_id] = _Known(
+                row.seq, row.model, row.observed_at, labels.get(row.model, frozenset())
+            )
     return known
 
 

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     DISAGREEMENT = "disagreement"  # two versions answered it differently
     UNCERTAIN = "uncertain"
     CONFIDENT = "confident"
+    RARE = "rare"  # predicted to be of a class that lacks labels
 
 
 AT_RANDOM = (Reason.RANDOM, Reason.GATE)
@@ -254,10 +255,15 @@ def open_by_reason(tx: Connection) -> dict[tuple[str, str], tuple[int, float]]:
     return {(row.model, row.reason): (int(row.n), max(0.0, moment - row.since)) for row in rows}
 
 
-def asked_keys(tx: Connection, job_id: str) -> dict[str, int]:
-    """Key of every text that the job has asked for -> sequence number of its prediction."""
-    rows = tx.execute(select(table.c.key, table.c.seq).where(table.c.job_id == job_id))
-    return {row.key: int(row.seq) for row in rows}
+def asked(tx: Connection, job_id: str) -> dict[str, RequestState]:
+    """Key of every text that the job has asked for, and where its request stands."""
+    rows = tx.execute(select(table.c.key, table.c.state).where(table.c.job_id == job_id))
+    return {row.key: RequestState(row.state) for row in rows}
+
+
+def jobs_that_ask(tx: Connection) -> list[str]:
+    """Ids of the jobs that have open requests."""
+    return list(tx.execute(select(table.c.job_id).where(_open()).distinct()).scalars())
 
 
 def forget(tx: Connection, client: str) -> int:

@@ -7,14 +7,15 @@ that they can neither stop the monitor nor shift its blocks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, exists, func, select
 
-from trimtab.ledger.schema import predictions
+from trimtab.ledger.schema import feedback, predictions
+from trimtab.splits import key_of
 
 BYTES = 4  # of a float32
 
@@ -55,6 +56,43 @@ class PredictionWindow:
             domains=self.domains[part],
             observed_at=self.observed_at[part],
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowText:
+    """A text of the traffic without itself: what is needed to decide whether to ask for its label.
+
+    key: Of the text alone. part: Of the split, by the text or its group. features: float32 (d,). labelled: Whether
+    any occurrence has a label. disputed: Whether occurrences were answered differently.
+    """
+
+    seq: int
+    key: str
+    part: str
+    label: str
+    score: float
+    features: NDArray[np.float32]
+    labelled: bool
+    disputed: bool = False
+
+    def after(self, earlier: WindowText) -> WindowText:
+        """This occurrence, with what an earlier one of the same text says."""
+        disputed = self.disputed or earlier.disputed or self.label != earlier.label
+        return replace(self, labelled=self.labelled or earlier.labelled, disputed=disputed)
+
+
+def window_texts(tx: Connection, model: str, from_seq: int, limit: int) -> list[WindowText]:
+    """The newest `limit` predictions of the model from `from_seq` on whose text is kept, oldest first."""
+    labelled = exists().where(feedback.c.seq == predictions.c.seq).label("labelled")
+    columns = [predictions.c[name] for name in ("seq", "text", "part", "label", "score", "features")]
+    query = select(*columns, labelled).where(
+        predictions.c.model == model, predictions.c.seq >= from_seq, predictions.c.text.is_not(None)
+    )
+    rows = tx.execute(query.order_by(predictions.c.seq.desc()).limit(limit)).mappings().all()
+    return [
+        WindowText(key=key_of(row["text"]), **{name: row[name] for name in row if name != "text"})
+        for row in reversed(rows)
+    ]
 
 
 def rows_after(

@@ -123,7 +123,7 @@ class TestSeveralLabels:
         items = [say(1, "neg", "a", 30.0), say(1, "pos", "b", 10.0), say(1, "pos", "c", 20.0)]
         assert feedback.record_feedback(tx, items).joined == 3
         assert labels(tx) == {"p1": "neg"}
-        assert sum(n for part in feedback.label_counts(tx, MODEL).values() for n in part.values()) == 1
+        assert [row.label for row in feedback.labelled(tx, MODEL)] == ["neg"]
 
 
 def seen(tx: Connection, version: int, last_n: int, after_seq: int = 0) -> list[tuple[int, bool]]:
@@ -131,24 +131,11 @@ def seen(tx: Connection, version: int, last_n: int, after_seq: int = 0) -> list[
 
 
 class TestCounts:
-    def test_labels_by_part(self, tx: Connection):
-        ingest(tx, *range(50))
-        feedback.record_feedback(tx, [say(n, "pos" if n % 5 else "neg") for n in range(50)])
-        counts = feedback.label_counts(tx, MODEL)
-        expected: dict[str, dict[str, int]] = {}
-        for row in feedback.labelled(tx, MODEL):
-            of_part = expected.setdefault(row.part, {})
-            of_part[row.label] = of_part.get(row.label, 0) + 1
-        assert counts == expected
-        assert set(counts) == {"train", "selection", "gate"}
-        assert sum(part["neg"] for part in counts.values()) == 10
-
     def test_from_a_sequence_number_on(self, tx: Connection):
         ingest(tx, *range(10))
         feedback.record_feedback(tx, [say(n, "pos") for n in range(10)])
         assert [row.seq for row in feedback.labelled(tx, MODEL, 8)] == [8, 9, 10]
-        assert sum(n for part in feedback.label_counts(tx, MODEL, 8).values() for n in part.values()) == 3
-        assert feedback.label_counts(tx, "another-model") == {}
+        assert feedback.labelled(tx, "another-model") == []
 
     def test_outcomes_of_the_newest_labelled_predictions_of_a_version_in_their_order(self, tx: Connection):
         ingest(tx, 1, 2, 3, 4)
