@@ -87,6 +87,10 @@ def load_checkpoint(directory: str) -> Checkpoint:
     """
     from transformers import AutoModelForSequenceClassification
 
+    if not is_classifier(directory):
+        raise BaseModelMissing(
+            f"checkpoint {directory}: no fine-tuned sequence classifier, at most an encoder"
+        )
     try:
         model: Any = AutoModelForSequenceClassification.from_pretrained(
             directory,

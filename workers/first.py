@@ -1,4 +1,4 @@
-"""Version 1 of a model, from the user's labelled rows: split, fit, references, gate sets, memory, publish."""
+"""Version 1 of a model: trained on labelled rows, or a fine-tuned checkpoint as it is; with gate sets and memory."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sqlalchemy import Connection
 
 from trimtab.adapter import AdapterManifest
 from trimtab.base import load_base
+from trimtab.bundle import PROBE_TEXTS
 from trimtab.datafiles import Row
 from trimtab.errors import AlreadyExists, DataError, ModelNotFound
 from trimtab.ledger import versions
 from trimtab.ledger.examples import Example, add_examples
 from trimtab.ledger.models import create_model, get_model, require_name
+from trimtab.pooling import load_checkpoint
 from trimtab.splits import choose_part, key_of
 from workers.artefact import Candidate, Provenance, draft, library_versions, seal, with_references
 from workers.classifier import TrainableClassifier
@@ -51,7 +54,19 @@ class FirstVersion:
     digest: str
     n_rows: Mapping[str, int]
     gate: Scorecard
-    fitted: FitReport
+    fitted: FitReport | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What the first version is made of: distinct rows by part, how it was made, and the fit if there was one."""
+
+    model: str
+    base_name: str
+    labels: tuple[str, ...]
+    kept: Mapping[str, Sequence[_Kept]]
+    plan: Mapping[str, Any]
+    fitted: FitReport | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +114,58 @@ def create_first_version(
     network = TrainableClassifier(base, len(names), recipe.seed)
     training_set = TrainingSet(_texts(kept["train"]), _indices(kept["train"], names))
     fitted = fit(network, training_set, None, recipe, lambda step, of: report("training", step, of))
+    start = Start(
+        model=model, base_name=base_name, labels=names, kept=kept,
+        plan={"method": "lora", "situation": "init", "recipe": asdict(recipe)}, fitted=fitted,
+    )  # fmt: skip
+    return publish_first(shop, network, start, report)
 
+
+def adopt_checkpoint(
+    shop: Workshop,
+    *,
+    model: str,
+    directory: str,
+    rows: Sequence[Row] = (),
+    labels: Sequence[str] | None = None,
+    max_train: int = 1500,
+    report: Report = silent,
+) -> FirstVersion:
+    """Publishes a fine-tuned Hugging Face sequence classifier as version 1, as it is: its LoRA adds nothing yet.
+
+    Args:
+        directory: of the checkpoint; the model's base from now on.
+        rows: labelled rows, which give gate sets, memory and drift reference. Without any the drift is not watched
+            (there is nothing to hold the traffic against), and no version is promoted by itself (nothing to judge by).
+        labels: names in the order of the checkpoint's outputs; None: as the checkpoint names them.
+
+    Raises:
+        InvalidInput, AlreadyExists, DataError: as `create_first_version`.
+        BaseModelMissing: it is no such classifier, or it pools in a way that is not reproduced.
+    """
+    _refuse_taken(shop, model)
+    report("loading", 0, 1)
+    checkpoint = load_checkpoint(directory)
+    names = tuple(labels) if labels else checkpoint.labels
+    if len(names) != len(checkpoint.labels):
+        raise DataError(f"the checkpoint has {len(checkpoint.labels)} labels, {len(names)} were named")
+    kept = split(rows, model, max_train)
+    if rows:
+        _refuse_unfit(rows, kept["train"], names)
+    network = TrainableClassifier(load_base(directory, shop.device), len(names), shop.training.seed)
+    with torch.no_grad():
+        network.head.weight.copy_(torch.from_numpy(checkpoint.weight))
+        network.head.bias.copy_(torch.from_numpy(checkpoint.bias))
+    start = Start(
+        model=model, base_name=directory, labels=names, kept=kept,
+        plan={"method": "from_checkpoint", "situation": "init", "pooling": f"first token, {checkpoint.activation}"},
+    )  # fmt: skip
+    return publish_first(shop, network, start, report)
+
+
+def publish_first(shop: Workshop, network: TrainableClassifier, start: Start, report: Report) -> FirstVersion:
+    """References, gate sets and memory of the first version; signed, stored, and made champion and baseline."""
+    model, kept, names = start.model, start.kept, start.labels
     candidate = draft(network, model=model, version=1, labels=names, max_tokens=shop.max_tokens)
     chosen = reference_rows(kept, model)
     reference = [_example(each, model, "reference", place) for place, each in enumerate(chosen)]
@@ -108,21 +174,20 @@ def create_first_version(
         candidate,
         by_domain,
         report,
-        projected=_texts(kept["train"]),
+        projected=_texts(kept["train"]) or PROBE_TEXTS,
         ordered=ordered_domains(chosen),
         anchors=sorted(by_domain),
     )
     report("evaluating", 0, 1)
     score = candidate.answers.scorecard(_texts(kept["gate"]), _indices(kept["gate"], names))
     counts = {part: len(found) for part, found in kept.items()} | {"drift_reference": len(reference)}
-    provenance = _provenance(kept["train"], counts, recipe, fitted, score)
-    files, manifest = seal(candidate, NO_GATE, provenance, shop.private_key)
+    files, manifest = seal(candidate, NO_GATE, _provenance(start, counts, score), shop.private_key)
     digest = shop.store.put(files)
     first_examples = examples_of(candidate, kept, reference, model, shop.memory.budget)
     with shop.ledger.begin() as tx:
-        _record(tx, manifest, digest, base_name)
+        _record(tx, manifest, digest, start.base_name)
         add_examples(tx, first_examples)
-    return FirstVersion(1, digest, counts, score, fitted)
+    return FirstVersion(1, digest, counts, score, start.fitted)
 
 
 def split(rows: Sequence[Row], salt: str, max_train: int) -> dict[str, list[_Kept]]:
@@ -173,6 +238,8 @@ def examples_of(
     budget: int,
 ) -> list[Example]:
     """Memory with the version's logits, gate and selection sets, reference texts: confirmed, not on probation."""
+    if not kept["train"]:
+        return []
     logits = candidate.answers.outputs(_texts(kept["train"])).logits
     memory = [
         replace(
@@ -196,14 +263,14 @@ def _record(tx: Connection, manifest: AdapterManifest, digest: str, base_name: s
     versions.set_alias(tx, model, "baseline", 1, actor="init", reason="first version")
 
 
-def _provenance(
-    train: Sequence[_Kept], counts: Mapping[str, int], recipe: Recipe, fitted: FitReport, score: Scorecard
-) -> Provenance:
+def _provenance(start: Start, counts: Mapping[str, int], score: Scorecard) -> Provenance:
+    train = start.kept["train"]
+    fitted = {} if start.fitted is None else asdict(start.fitted)
     return Provenance(
         trigger={"kind": "init"},
         data={"rows": dict(counts), "train_per_label": dict(Counter(kept.row.label for kept in train))},
-        plan={"method": "lora", "situation": "init", "recipe": asdict(recipe)},
-        training=asdict(fitted) | {"libraries": library_versions()},
+        plan=start.plan,
+        training=fitted | {"libraries": library_versions()},
         metrics={"gate": score.summary()} if score.n else {},
     )
 

@@ -8,18 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    BertConfig,
-    BertForSequenceClassification,
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
-    ModernBertConfig,
-    ModernBertForSequenceClassification,
-    RobertaConfig,
-    RobertaForSequenceClassification,
-)
+from transformers import AutoModelForSequenceClassification
 
+from tests.fixtures.classifiers import build_classifier, own_logits
 from tests.fixtures.tiny_base import build_tiny_base
 from trimtab.base import load_base
 from trimtab.errors import BaseModelMissing
@@ -32,48 +23,12 @@ TEXTS = [
     "no",
     "this is a very long text about price and music and law",
 ]
-SMALL: dict[str, Any] = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-}
-LABELS = {0: "bad", 1: "fine", 2: "good"}
 CPU = torch.device("cpu")
-
-
-def build(family: str, directory: Path, **changes: Any) -> Path:
-    """A classifier with random weights and a real tokenizer."""
-    build_tiny_base(directory)
-    common: dict[str, Any] = {"vocab_size": 120, "max_position_embeddings": 160, "id2label": LABELS} | changes
-    torch.manual_seed(3)
-    models: dict[str, Any] = {
-        "bert": lambda: BertForSequenceClassification(BertConfig(**SMALL, initializer_range=0.2, **common)),
-        "roberta": lambda: RobertaForSequenceClassification(
-            RobertaConfig(**SMALL, initializer_range=0.2, pad_token_id=0, **common)
-        ),
-        "distilbert": lambda: DistilBertForSequenceClassification(
-            DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=64, initializer_range=0.2, **common)
-        ),
-        "modernbert": lambda: ModernBertForSequenceClassification(
-            ModernBertConfig(**SMALL, pad_token_id=0, **common)
-        ),
-    }
-    models[family]().save_pretrained(directory)
-    return directory
-
-
-def own_logits(directory: Path, ids: list[list[int]]) -> np.ndarray:
-    """What transformers answers, one text at a time."""
-    model = AutoModelForSequenceClassification.from_pretrained(directory).eval()
-    with torch.inference_mode():
-        rows = [model(input_ids=torch.tensor([row])).logits[0].numpy() for row in ids]
-    return np.array(rows)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
 def test_the_base_gives_what_the_last_layer_reads(family: str, tmp_path: Path) -> None:
-    directory = build(family, tmp_path)
+    directory = build_classifier(family, tmp_path)
     checkpoint, base = load_checkpoint(str(directory)), load_base(str(directory), "cpu")
     ids = base.encode(TEXTS, 64)
     expected = own_logits(directory, ids)
@@ -91,12 +46,12 @@ def test_the_base_gives_what_the_last_layer_reads(family: str, tmp_path: Path) -
     ("family", "activation"), [("bert", "tanh"), ("roberta", "tanh"), ("distilbert", "relu")]
 )
 def test_the_activation_is_found_out(family: str, activation: str, tmp_path: Path) -> None:
-    assert load_checkpoint(str(build(family, tmp_path))).activation == activation
+    assert load_checkpoint(str(build_classifier(family, tmp_path))).activation == activation
 
 
 def test_the_digest_knows_the_pooling(tmp_path: Path) -> None:
     """Loaded twice it is the same; as a bare encoder it is another base."""
-    directory = build("bert", tmp_path / "one")
+    directory = build_classifier("bert", tmp_path / "one")
     one, again = load_base(str(directory), "cpu"), load_base(str(directory), "cpu")
     assert one.digest == again.digest
     bare = build_tiny_base(tmp_path / "two")
@@ -107,12 +62,12 @@ def test_the_digest_knows_the_pooling(tmp_path: Path) -> None:
 def test_an_encoder_is_no_classifier(tiny_base_dir: Path, tmp_path: Path) -> None:
     assert not is_classifier(str(tiny_base_dir))
     assert not is_classifier("some/hub-id")
-    assert is_classifier(str(build("bert", tmp_path)))
+    assert is_classifier(str(build_classifier("bert", tmp_path)))
 
 
 def test_another_pooling_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BaseModelMissing, match="ModernBertForSequenceClassification"):
-        load_checkpoint(str(build("modernbert", tmp_path)))
+        load_checkpoint(str(build_classifier("modernbert", tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -121,17 +76,17 @@ def test_another_pooling_is_refused(tmp_path: Path) -> None:
 )
 def test_what_does_not_choose_one_label_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(BaseModelMissing, match="one of at least two labels"):
-        load_checkpoint(str(build("bert", tmp_path, **changes)))
+        load_checkpoint(str(build_classifier("bert", tmp_path, **changes)))
 
 
 def test_a_directory_without_weights_is_refused(tmp_path: Path) -> None:
-    directory = build("bert", tmp_path)
+    directory = build_classifier("bert", tmp_path)
     (directory / "model.safetensors").unlink()
     with pytest.raises(BaseModelMissing, match="checkpoint"):
         load_checkpoint(str(directory))
 
 
 def test_the_last_layer_is_copied(tmp_path: Path) -> None:
-    found: Checkpoint = load_checkpoint(str(build("bert", tmp_path)))
+    found: Checkpoint = load_checkpoint(str(build_classifier("bert", tmp_path)))
     assert found.weight.shape == (3, 32)
     assert found.bias.shape == (3,)
