@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from trimtab.stats.tango import (
     power,
     score,
     score_z,
+    weighted_counts,
 )
 
 ALPHA = 0.05
@@ -149,3 +151,58 @@ def test_power_without_discordance_is_zero_or_one() -> None:
 def test_power_refuses_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="cannot happen"):
         power(100, 0.02, 0.03, ALPHA, true_loss=0.05)
+
+
+def weighted_draw(seed: int, n: int = 400) -> tuple[Any, Any, Any]:
+    """Correctness of two versions, and weights by a class that is one in four."""
+    rng = np.random.default_rng(seed)
+    rare = rng.random(n) < 0.25
+    change = rng.choice(3, size=n, p=(0.06, 0.05, 0.89))
+    return change != 1, change != 0, np.where(rare, 2.2, 0.6)
+
+
+def test_equal_weights_give_the_counts() -> None:
+    before, after, _ = weighted_draw(1)
+    plain, even = paired_counts(before, after), weighted_counts(before, after, np.full(400, 3.0))
+    assert (even.n, even.lost, even.gained) == pytest.approx((plain.n, plain.lost, plain.gained))
+
+
+def test_shares_are_by_weight_and_the_number_is_at_most_kish() -> None:
+    before, after, weights = weighted_draw(2)
+    found = weighted_counts(before, after, weights)
+    lost = weights[before & ~after].sum() / weights.sum()
+    assert found.lost / found.n == pytest.approx(lost)
+    assert found.n <= weights.sum() ** 2 / (weights**2).sum() + 1e-9
+
+
+def test_the_table_has_the_variance_of_the_weighted_loss() -> None:
+    """By brute force: losses of equal tables of that size vary as the weighted losses of many draws do."""
+    draws = [weighted_draw(seed) for seed in range(3000)]
+    tables = [weighted_counts(*draw) for draw in draws]
+    losses = np.array([table.loss for table in tables])
+    said = np.array([(t.discordance - t.loss**2) / t.n for t in tables])
+    assert losses.var() == pytest.approx(said.mean(), rel=0.15)
+    assert losses.mean() == pytest.approx(0.06 - 0.05, abs=4 * losses.std() / math.sqrt(3000))
+
+
+def test_the_weighted_test_keeps_its_level() -> None:
+    """At a true weighted loss of exactly the margin at most 5 % pass, within the binomial's band."""
+    rng = np.random.default_rng(9)
+    n, draws, passed = 600, 1000, 0
+    for _ in range(draws):
+        rare = rng.random(n) < 0.25
+        weights = np.where(rare, 2.2, 0.6)  # mean weight 1: 0.55 of the weight is of the rare class
+        p_lost = np.where(rare, 0.07, 0.0544444)  # weighted loss 0.55 * 0.05 + 0.45 * 0.0055555 = 0.03
+        p_gained = np.where(rare, 0.02, 0.0488889)
+        unit = rng.random(n)
+        lost, gained = unit < p_lost, (unit >= p_lost) & (unit < p_lost + p_gained)
+        counts = weighted_counts(~gained, ~lost, weights)
+        passed += non_inferiority(counts, 0.03, 0.05).passed
+    assert passed <= binom.ppf(0.999, draws, 0.05)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [-1.0, 1.0], [0.0, 0.0]])
+def test_weights_that_are_none(weights: list[float]) -> None:
+    right = np.array([True, False])
+    with pytest.raises(ValueError, match="weight"):
+        weighted_counts(right, right, np.array(weights))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,9 @@ from scipy.stats import norm
 from trimtab.settings import GateSettings
 from trimtab.stats.tango import PairedCounts, non_inferiority, power, score_z
 from workers.evaluate import Scorecard, scorecard
-from workers.gate import Check, Decision, Evidence, Paired, Result, Verdict, gate, lowest_loss
+from workers.gate import Check, Decision, Evidence, Paired, Result, Rows, Verdict, gate, lowest_loss
+from workers.gate.evidence import Update
+from workers.poisoning import DataReport
 
 SETTINGS = GateSettings()
 
@@ -153,7 +155,8 @@ def test_a_verdict_is_plain_json() -> None:
     assert content["checks"][2] == {
         "name": "forgetting:movie", "result": "pass", "value": 0.0, "limit": 0.03, "n": 1500,
         "bound": content["checks"][2]["bound"], "power": content["checks"][2]["power"],
-        "detail": content["checks"][2]["detail"],
+        "detail": content["checks"][2]["detail"], "against": "champion 1",
+        "before": pytest.approx(1460 / 1500), "after": pytest.approx(1460 / 1500),
     }  # fmt: skip
 
 
@@ -188,3 +191,87 @@ def test_the_lower_bound_of_a_loss_mirrors_the_upper_bound_of_the_gain(
     lowest = lowest_loss(counts, 0.05)
     assert lowest <= counts.loss <= non_inferiority(counts, 0.03, 0.05).bound
     assert score_z(counts, lowest) == pytest.approx(norm.isf(0.05), abs=1e-3)
+
+
+def rows(n: int, lost: int, gained: int) -> Rows:
+    """Gate examples whose probabilities say no more than right or wrong."""
+    truth = np.arange(n) % 2
+    before, after = np.ones(n, dtype=bool), np.ones(n, dtype=bool)
+    after[:lost] = False
+    before[lost : lost + gained] = False
+
+    def answers(right: Any) -> Any:
+        return np.log(np.where(np.arange(2) == np.where(right, truth, 1 - truth)[:, None], 0.9, 0.1))
+
+    return Rows(truth=truth, incumbent=answers(before), candidate=answers(after))
+
+
+SOUND = DataReport(n=200, n_labels=2, clients={"a": 200}, contradictions={"a": 50})
+LIKE_OTHERS = Update(norm=1.0, cosine=0.0, accepted_norms=(1.0,) * 5, accepted_cosines=(0.0,) * 5)
+WHOLE: Mapping[str, Any] = {
+    "rows": rows(1000, 20, 60), "data": SOUND, "update": LIKE_OTHERS, "uses": {"movie": 3}
+}  # fmt: skip
+
+
+def test_with_all_that_can_be_looked_at_a_good_candidate_is_promoted() -> None:
+    verdict = judged(**WHOLE)
+    assert verdict.decision is Decision.PROMOTE
+    assert [each.name for each in verdict.checks][4:] == [
+        "calibration", "likelihood", "flips", "slices", "data:labels", "data:clients", "data:duplicates",
+        "update", "use:movie",
+    ]  # fmt: skip
+    json.dumps(verdict.as_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "decision", "named"),
+    [
+        ({"problems": ("rank 80 is above 64",)}, Decision.REJECT, "rank 80"),
+        ({"rows": rows(1000, 90, 200)}, Decision.REJECT, "flips"),
+        ({"data": replace(SOUND, contradictions={"a": 190})}, Decision.REJECT, "data:labels"),
+        ({"data": replace(SOUND, duplicates=100)}, Decision.HOLD, "data:duplicates"),
+        ({"update": replace(LIKE_OTHERS, norm=9.0)}, Decision.REJECT, "update"),
+        ({"uses": {"movie": 20}}, Decision.HOLD, "use:movie"),
+    ],
+)
+def test_one_thing_wrong_is_enough(change: dict[str, Any], decision: Decision, named: str) -> None:
+    verdict = judged(**{**WHOLE, **change})
+    assert verdict.decision is decision
+    assert named in verdict.reason
+
+
+def test_too_few_rows_for_a_guard_hold_nothing_up() -> None:
+    verdict = judged(rows=rows(60, 1, 3))
+    assert check(verdict, "calibration").result is Result.INSUFFICIENT
+    assert verdict.decision is Decision.PROMOTE
+
+
+def test_mode_off_does_not_heed_the_guards_but_the_files() -> None:
+    settings = GateSettings(mode="off")
+    assert judged(settings, rows=rows(1000, 90, 0)).decision is Decision.PROMOTE
+    assert judged(settings, problems=("made on another base",)).decision is Decision.REJECT
+
+
+def weighted(n: int, lost: int, gained: int, heavy: float) -> Paired:
+    """The examples that changed weigh `heavy`, the others 1."""
+    found = pair(n, lost, gained)
+    return replace(found, weights=np.where(np.arange(n) < lost + gained, heavy, 1.0))
+
+
+def test_equal_weights_change_nothing() -> None:
+    plain, even = judged(past=(pair(1500, 40, 30),)), judged(past=(weighted(1500, 40, 30, 1.0),))
+    one, two = (check(each, "forgetting:movie") for each in (plain, even))
+    assert (one.result, one.n, one.power) == (two.result, two.n, two.power)
+    assert one.value == pytest.approx(two.value)
+    assert one.bound == pytest.approx(two.bound)
+    assert "worth 1500 examples" in two.detail
+
+
+def test_losses_in_a_class_that_is_rare_today_weigh_little() -> None:
+    assert judged(past=(weighted(1500, 75, 0, 1.0),)).decision is Decision.REJECT
+    assert judged(past=(weighted(1500, 75, 0, 0.1),)).decision is Decision.PROMOTE
+
+
+def test_losses_in_a_class_that_is_common_today_weigh_much() -> None:
+    assert judged(past=(weighted(1500, 20, 0, 1.0),)).decision is Decision.PROMOTE
+    assert judged(past=(weighted(1500, 20, 0, 5.0),)).decision is not Decision.PROMOTE

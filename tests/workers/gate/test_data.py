@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from trimtab.settings import GateSettings
+from workers.gate.data import data_checks
+from workers.gate.verdict import Check, Result
+from workers.poisoning import DataReport
+
+SETTINGS = GateSettings()
+
+
+def report(clients: dict[str, int], contradictions: dict[str, int], **more: Any) -> DataReport:
+    given: dict[str, Any] = {"n": sum(clients.values()), "n_labels": 2} | more
+    return DataReport(clients=clients, contradictions=contradictions, **given)
+
+
+def check(data: DataReport, name: str, settings: GateSettings = SETTINGS) -> Check:
+    return next(each for each in data_checks(data, settings) if each.name == name)
+
+
+EVEN = {"a": 40, "b": 40, "c": 40, "d": 40, "e": 40}
+
+
+def test_sound_rows_pass_every_check() -> None:
+    found = data_checks(report(EVEN, dict.fromkeys(EVEN, 10), class_distance=0.1), SETTINGS)
+    assert [each.name for each in found] == ["data:labels", "data:clients", "data:duplicates", "data:classes"]
+    assert all(each.result is Result.PASS for each in found)
+
+
+def test_without_a_window_to_compare_with_classes_are_not_judged() -> None:
+    assert len(data_checks(report(EVEN, {}), SETTINGS)) == 3
+
+
+@pytest.mark.parametrize("clients", [{"a": 200}, {"a": 100, "b": 100}, EVEN])
+def test_flipped_labels_reject_whoever_sends_them(clients: dict[str, int]) -> None:
+    """A champion that is right 85 % of the time, and a client whose every label is flipped."""
+    wrong = {client: round(0.15 * n) for client, n in clients.items()} | {"a": round(0.85 * clients["a"])}
+    big = {client: 4 * n for client, n in clients.items()}
+    found = check(report(big, {client: 4 * n for client, n in wrong.items()}), "data:labels")
+    assert found.result is Result.FAIL
+    assert "flipped" in found.detail
+
+
+@pytest.mark.parametrize("clients", [{"a": 200}, EVEN])
+def test_a_hard_domain_is_not_flipped(clients: dict[str, int]) -> None:
+    """The champion is right half of the time, for everybody: that is what adaptation is for."""
+    found = check(report(clients, {client: n // 2 for client, n in clients.items()}), "data:labels")
+    assert found.result is Result.PASS
+
+
+def test_one_client_that_stands_out_waits_for_a_person() -> None:
+    found = check(report(EVEN, dict.fromkeys(EVEN, 4) | {"a": 24}), "data:labels")
+    assert found.result is Result.INSUFFICIENT
+    assert found.limit == 0.3
+    assert "a person should look" in found.detail
+
+
+def test_a_client_of_few_rows_is_not_judged() -> None:
+    assert check(report(EVEN | {"x": 19}, {"x": 19}), "data:labels").result is Result.PASS
+
+
+@pytest.mark.parametrize("n_labels", [2, 5])
+def test_knowing_nothing_is_taken_for_poison_rarely(n_labels: int) -> None:
+    rng = np.random.default_rng(3)
+    draws, stopped = 300, 0
+    for _ in range(draws):
+        wrong = {client: int(rng.binomial(n, 1 - 1 / n_labels)) for client, n in EVEN.items()}
+        found = check(report(EVEN, wrong, n_labels=n_labels), "data:labels")
+        assert found.result is not Result.FAIL
+        stopped += found.result is Result.INSUFFICIENT
+    assert stopped <= binom.ppf(0.999, draws, 0.05)
+
+
+def test_a_client_that_dominates_holds_and_the_limit_may_be_lifted() -> None:
+    dominated = report({"a": 100, "b": 30, "c": 30, "d": 20, "e": 20}, {}, capped=40)
+    found = check(dominated, "data:clients")
+    assert found.result is Result.INSUFFICIENT
+    assert "40 were left out" in found.detail
+    assert check(dominated, "data:clients", GateSettings(max_client_share=1.0)).result is Result.PASS
+
+
+@pytest.mark.parametrize("clients", [{"a": 200}, {"a": 199, "b": 1}, {}])
+def test_one_client_or_two_may_send_everything(clients: dict[str, int]) -> None:
+    assert check(report(clients, {}), "data:clients").result is Result.PASS
+
+
+def test_three_clients_may_have_a_third_each() -> None:
+    assert check(report({"a": 50, "b": 50, "c": 50}, {}), "data:clients").result is Result.PASS
+    assert check(report({"a": 60, "b": 50, "c": 50}, {}), "data:clients").result is Result.INSUFFICIENT
+
+
+def test_copies_hold() -> None:
+    assert check(report({"a": 100}, {}, duplicates=10), "data:duplicates").result is Result.PASS
+    assert check(report({"a": 100}, {}, duplicates=11), "data:duplicates").result is Result.INSUFFICIENT
+
+
+def test_labels_of_one_class_only_hold() -> None:
+    assert check(report(EVEN, {}, class_distance=0.5), "data:classes").result is Result.INSUFFICIENT
