@@ -45,6 +45,7 @@ MAX_KNOWN = 4  # versions that were accepted before: each has to be loaded and a
 class Material:
     """All that the recipe reads from the ledger."""
 
+    job_id: str
     model: ModelRow
     champion: int
     domain: str
@@ -182,6 +183,7 @@ def gather(
     domain = name_domain(window, job.domain, examples.domains(tx, job.model, "gate"))
     champion = versions.get_aliases(tx, job.model)["champion"]
     return Material(
+        job_id=job.id,
         model=model,
         champion=champion,
         domain=domain,

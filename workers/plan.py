@@ -27,6 +27,7 @@ ENOUGH_UNLABELLED = 200  # texts: fewer say little of a mean, and their pseudo-l
 ENOUGH_TO_COMPARE = 20  # selection labels: below, one standard error is wider than most gains
 BATCH = 16  # labelled rows of a step
 SHARE_FOR_STEPS = 0.8  # of the time budget; the rest is for reading, scoring and judging
+TRAINED = ("lora", "self_training")  # share the time
 STEP_S = {"cpu": 2.0, "cuda": 0.1}  # planning figures until a step was measured here: 32 texts of 64 tokens
 
 
@@ -105,6 +106,7 @@ class Plan:
         default: The rival that is taken where too few selection labels compare them.
         missing: Labels by part that would be needed to do more.
         epochs: Over the labelled rows, for remedies that train.
+        max_seconds: That each of them may take.
     """
 
     situation: str
@@ -114,6 +116,7 @@ class Plan:
     default: str = ""
     missing: Mapping[str, int] = field(default_factory=dict)
     epochs: int = 0
+    max_seconds: float | None = None
     seed: int = 0
 
     def as_json(self) -> dict[str, Any]:
@@ -152,6 +155,7 @@ def make_plan(situation: Situation, training: TrainingSettings) -> Plan:
         default=_default(name, rivals),
         missing=missing,
         epochs=training.epochs,
+        max_seconds=training.max_seconds / max(sum(rival.name in TRAINED for rival in rivals), 1),
         seed=training.seed,
     )
 

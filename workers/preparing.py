@@ -12,6 +12,7 @@ from trimtab.base import BaseModel
 from trimtab.drift import DriftKind
 from trimtab.features import Floats, References
 from trimtab.ledger.windows import newest_rows
+from workers.checkpoints import Checkpoints
 from workers.contradictions import find_contradicted
 from workers.evaluate import Answers
 from workers.fit import TrainingSet
@@ -25,7 +26,10 @@ from workers.workshop import LoadedVersion, Workshop, load_version
 def make_task(
     shop: Workshop, champion: LoadedVersion, material: Material, plan: Plan, version: int, report: Report
 ) -> Task:
-    """The task that the plan's rivals work on; under concept drift without the exemplars that the labels contradict."""
+    """The task that the plan's rivals work on; under concept drift without the exemplars that the labels contradict.
+
+    Raises AdapterRefused, StoreUnavailable, LedgerUnavailable.
+    """
     tried = {rival.name for rival in plan.rivals}
     task = Task(
         base=champion.bundle.base,
@@ -44,6 +48,8 @@ def make_task(
         window=window_features(shop, champion, material) if "prior" in tried else None,
         version=version,
         epochs=plan.epochs,
+        max_seconds=plan.max_seconds,
+        checkpoints=Checkpoints(shop.checkpoints, material.job_id, shop.private_key),
         seed=plan.seed,
         max_tokens=shop.max_tokens,
         report=report,

@@ -9,6 +9,7 @@ from typing import Any
 from trimtab.base import BaseModel
 from trimtab.features import Floats
 from workers.artefact import Candidate
+from workers.checkpoints import Checkpoints
 from workers.evaluate import Answers
 from workers.fit import ReplaySet, TrainingSet
 from workers.progress import Report, silent
@@ -41,6 +42,8 @@ class Task:
             the texts have to be asked.
         version: Number of the version that is being made.
         epochs: Over the labelled rows, at most, for remedies that train.
+        max_seconds: That a fit may take (`Recipe.max_seconds`); None: as long as it takes.
+        checkpoints: Where a fit keeps how far it is; None: nowhere.
         seed: Of everything random.
         max_tokens: Texts are cut there.
         report: Told how far a long remedy is; whatever it raises ends the remedy.
@@ -64,6 +67,8 @@ class Task:
     window: Floats | None = None
     version: int = 0
     epochs: int = 3
+    max_seconds: float | None = None
+    checkpoints: Checkpoints | None = None
     seed: int = 7
     max_tokens: int = 128
     report: Report = silent

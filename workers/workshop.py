@@ -15,16 +15,17 @@ from trimtab.errors import VersionNotFound
 from trimtab.ledger import Ledger
 from trimtab.ledger.versions import get_version
 from trimtab.settings import GateSettings, MemorySettings, Settings, TrainingSettings
-from trimtab.store import AdapterStore
+from trimtab.store import AdapterStore, CheckpointStore
 from workers.evaluate import Answers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
-    """Ledger, store, keys, and the settings groups of training, gate and memory."""
+    """Ledger, stores, keys, and the settings groups of training, gate and memory."""
 
     ledger: Ledger
     store: AdapterStore
+    checkpoints: CheckpointStore
     private_key: Ed25519PrivateKey
     public_key: Ed25519PublicKey
     training: TrainingSettings
@@ -56,6 +57,7 @@ def open_workshop(settings: Settings) -> Iterator[Workshop]:
         yield Workshop(
             ledger=ledger,
             store=AdapterStore(settings.store_url),
+            checkpoints=CheckpointStore(settings.store_url),
             private_key=load_private_key(settings.private_key_path),
             public_key=load_public_key(settings.public_key_path),
             training=settings.training,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.fixtures.toy_texts import toy_rows
 from tests.fixtures.workshops import MODEL, ToyShop
+from trimtab.bundle import Remedy
 from trimtab.jobs import AdaptationJob
 from trimtab.labels import Labelled, usable
 from trimtab.ledger import examples
@@ -113,7 +114,9 @@ def test_gathering_from_an_adapted_model(adapted: tuple[ToyShop, AdaptationJob])
     assert material.domain == "shop-3"
     assert material.n_window == material.n_with_text == 60
     assert not any(material.rows.values())
-    assert material.situation.n("train") == 0
+    situation = material.situation(Remedy())
+    assert (situation.n("train"), situation.known, situation.named) == (0, (1,), False)
+    assert situation.n_unlabelled == len(material.unlabelled) > 20
     assert material.model.name == MODEL
 
 

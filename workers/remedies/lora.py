@@ -64,13 +64,22 @@ def propose_lora(task: Task) -> Proposal | Declined:
 
 def recipe_of(task: Task) -> Recipe:
     """Hyper-parameters for this many labels."""
-    return Recipe(epochs=task.epochs, seed=task.seed, max_tokens=task.max_tokens)
+    return Recipe(
+        epochs=task.epochs, seed=task.seed, max_tokens=task.max_tokens, max_seconds=task.max_seconds
+    )
 
 
 def train(task: Task, new: TrainingSet, recipe: Recipe) -> tuple[dict[str, bytes], FitReport]:
     """The champion's LoRA and head after a fit to `new` with the task's exemplars: files, and what the fit did."""
     network = continue_from(task.base, task.champion.files, len(task.labels), recipe.seed)
-    fitted = fit(network, new, task.replay, recipe, lambda step, of: task.report("training", step, of))
+    fitted = fit(
+        network,
+        new,
+        task.replay,
+        recipe,
+        lambda step, of: task.report("training", step, of),
+        task.checkpoints,
+    )
     return network.files(), fitted
 
 
