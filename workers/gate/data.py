@@ -24,23 +24,35 @@ def data_checks(data: DataReport, settings: GateSettings) -> tuple[Check, ...]:
 
 
 def labels(data: DataReport, alpha: float) -> Check:
-    """Labels that contradict the champion more often than ignorance would are flipped; more than 30 % by one client,
-    and more than by the others, wait for a person.
+    """Whether labels are flipped: they contradict the champion more often than ignorance would.
 
     Ignorance: a champion that knows nothing of a domain is right by chance, 1/k of the time. Half way from there to
-    never is where its answers are evidence against the labels. One client alone has nothing to be compared with: its
-    traffic may simply be hard, which is what adaptation is for.
+    never is where its answers are evidence against the labels. One client among others who does that is refused. Where
+    most of three or more do it, what the labels mean has changed. Between those (nobody to compare with, or one client
+    that contradicts more than 30 % of the time and more than the others) a person has to look.
     """
-    share, client = max(((_share(data, each), each) for each in _judged(data)), default=(0.0, ""))
-    flipped = 1.0 - 0.5 / data.n_labels
-    level = 1.0 - alpha / max(len(_judged(data)), 1)
-    result, limit = Result.PASS, flipped
-    detail = f"{share:.3f} of the labels of {client or 'one client'} contradict the champion"
-    if client and _at_least(data, client, level) > flipped:
-        result, detail = Result.FAIL, f"{detail}, more than ignorance explains: they are flipped"
-    elif client and _stands_out(data, client, 1.0 - level):
-        result, limit = Result.INSUFFICIENT, MAX_CONTRADICTIONS
-        detail += ", those of the others do not: a person should look, or the others should label"
+    judged = [client for client, n in sorted(data.clients.items()) if n >= MIN_ROWS]
+    level = alpha / max(len(judged), 1)
+    limit = 1.0 - 0.5 / data.n_labels
+    flipped = [client for client in judged if _surely(data, client, level) > limit]
+    odd = [client for client in judged if _stands_out(data, client, level)]
+    result, word = Result.PASS, ""
+    if flipped and not (len(judged) >= SEVERAL and 2 * len(flipped) > len(judged)):
+        alone = len(flipped) == len(judged)
+        result = Result.INSUFFICIENT if alone else Result.FAIL
+        word = "changed meaning or flipped labels: a person should look" if alone else "they are flipped"
+    elif odd and not flipped:
+        result, limit, word = (
+            Result.INSUFFICIENT,
+            MAX_CONTRADICTIONS,
+            "unlike those of others: a person should look",
+        )
+    worst = max(flipped or odd or judged, key=lambda client: _share(data, client), default="")
+    share = _share(data, worst) if worst else 0.0
+    said = (
+        f"{share:.3f} of the labels of {worst!r} contradict the champion" if worst else "no client of 20 rows"
+    )
+    detail = f"{said}; {word}" if word else said
     return Check(name="data:labels", result=result, value=share, limit=limit, n=data.n, detail=detail)
 
 
@@ -90,24 +102,20 @@ def classes(n: int, distance: float) -> Check:
     )
 
 
-def _judged(data: DataReport) -> list[str]:
-    """Clients with enough rows."""
-    return [client for client, n in sorted(data.clients.items()) if n >= MIN_ROWS]
-
-
 def _share(data: DataReport, client: str) -> float:
     return data.contradictions.get(client, 0) / data.clients[client]
 
 
-def _at_least(data: DataReport, client: str, level: float) -> float:
-    return lower_bound(data.contradictions.get(client, 0), data.clients[client], level)
+def _surely(data: DataReport, client: str, alpha: float) -> float:
+    """Lower confidence bound of the share of a client's labels that contradict."""
+    return lower_bound(data.contradictions.get(client, 0), data.clients[client], 1.0 - alpha)
 
 
 def _stands_out(data: DataReport, client: str, alpha: float) -> bool:
     """Whether the client's labels contradict more than 30 % of the time, and more often than those of the others."""
     n, wrong = data.clients[client], data.contradictions.get(client, 0)
     others = data.n - n, sum(data.contradictions.values()) - wrong
-    if not others[0] or _at_least(data, client, 1.0 - alpha) <= MAX_CONTRADICTIONS:
+    if not others[0] or _surely(data, client, alpha) <= MAX_CONTRADICTIONS:
         return False
     table = np.array([[wrong, n - wrong], [others[1], others[0] - others[1]]])
     return float(fisher_exact(table, alternative="greater").pvalue) < alpha

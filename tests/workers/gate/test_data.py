@@ -36,14 +36,30 @@ def test_without_a_window_to_compare_with_classes_are_not_judged() -> None:
     assert len(data_checks(report(EVEN, {}), SETTINGS)) == 3
 
 
-@pytest.mark.parametrize("clients", [{"a": 200}, {"a": 100, "b": 100}, EVEN])
-def test_flipped_labels_reject_whoever_sends_them(clients: dict[str, int]) -> None:
-    """A champion that is right 85 % of the time, and a client whose every label is flipped."""
-    wrong = {client: round(0.15 * n) for client, n in clients.items()} | {"a": round(0.85 * clients["a"])}
+def flipped_by(who: str, clients: dict[str, int]) -> DataReport:
+    """A champion that is right 85 % of the time, and clients whose every label is flipped; four times as many rows."""
+    shares = {client: 0.85 if client in who else 0.15 for client in clients}
     big = {client: 4 * n for client, n in clients.items()}
-    found = check(report(big, {client: 4 * n for client, n in wrong.items()}), "data:labels")
+    return report(big, {client: round(shares[client] * n) for client, n in big.items()})
+
+
+@pytest.mark.parametrize("clients", [{"a": 100, "b": 100}, EVEN])
+def test_one_client_among_others_that_flips_is_refused(clients: dict[str, int]) -> None:
+    found = check(flipped_by("a", clients), "data:labels")
     assert found.result is Result.FAIL
-    assert "flipped" in found.detail
+    assert "of 'a' contradict the champion; they are flipped" in found.detail
+
+
+@pytest.mark.parametrize("clients", [{"a": 200}, {"a": 100, "b": 100}])
+def test_where_nobody_says_otherwise_a_person_looks(clients: dict[str, int]) -> None:
+    found = check(flipped_by("ab", clients), "data:labels")
+    assert found.result is Result.INSUFFICIENT
+    assert "changed meaning or flipped labels" in found.detail
+
+
+def test_what_most_of_several_clients_say_is_a_change_of_meaning() -> None:
+    assert check(flipped_by("abc", EVEN), "data:labels").result is Result.PASS
+    assert check(flipped_by("ab", EVEN), "data:labels").result is Result.FAIL
 
 
 @pytest.mark.parametrize("clients", [{"a": 200}, EVEN])
