@@ -15,7 +15,7 @@ from service.cli.show import console, print_json, step_progress
 
 if TYPE_CHECKING:
     from trimtab.adapter import AdapterManifest
-    from trimtab.datafiles import Row
+    from trimtab.datafiles import Row, RowsFile
     from trimtab.ledger import Ledger
     from trimtab.ledger.versions import Version
     from trimtab.settings import Settings
@@ -34,8 +34,11 @@ def register(app: typer.Typer) -> None:
 def init(  # noqa: PLR0917  # typer reads options from parameters
     ctx: typer.Context,
     name: Name,
-    base: Annotated[str, typer.Option(help="Hugging Face encoder: a directory or a hub id.")],
-    data: Annotated[Path, typer.Option(help="JSON Lines or CSV with text and label.")],
+    base: Annotated[str | None, typer.Option(help="Hugging Face encoder: a directory or a hub id.")] = None,
+    data: Annotated[Path | None, typer.Option(help="JSON Lines or CSV with text and label.")] = None,
+    from_checkpoint: Annotated[
+        Path | None, typer.Option(help="A fine-tuned sequence classifier, adopted as it is.", file_okay=False)
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(help="Labels in the order of the outputs, with commas.")
     ] = None,
@@ -44,23 +47,39 @@ def init(  # noqa: PLR0917  # typer reads options from parameters
     skip_bad: Annotated[bool, typer.Option(help="Leave bad lines out and report them.")] = False,
     seed: Annotated[int | None, typer.Option(help="Else TRIMTAB_TRAINING__SEED.")] = None,
 ) -> None:
-    """Train version 1 on labelled data, with gate sets, memory and drift reference; a running `up` serves it."""
-    from trimtab.datafiles import load_rows, require_classes
+    """Make version 1: train it on labelled data, or adopt a fine-tuned checkpoint; a running `up` serves it."""
+    from trimtab.datafiles import require_classes
 
+    if (base is None) == (from_checkpoint is None):
+        raise typer.BadParameter("give either --base with --data, or --from-checkpoint (data optional)")
+    if base is not None and data is None:
+        raise typer.BadParameter("--base needs --data: labelled rows to train on")
     settings = settings_of(ctx)
     if seed is not None:
         settings = settings.model_copy(
             update={"training": settings.training.model_copy(update={"seed": seed})}
         )
     wanted = [label.strip() for label in labels.split(",") if label.strip()] if labels else None
-    file = load_rows(data, labels=wanted, skip_bad=skip_bad)
-    for bad in file.skipped:
-        console.print(f"left out line {bad.line}: {bad.reason}", highlight=False, soft_wrap=True)
-    names = require_classes(file, wanted)
-    rows = [replace(row, domain=row.domain or domain) for row in file.rows]
-    made = _first_version(settings, name, base, rows, names, max_train)
+    rows: list[Row] = []
+    if data is not None:
+        file = read_data(data, wanted, skip_bad=skip_bad)
+        wanted = list(require_classes(file, wanted)) if base else wanted
+        rows = [replace(row, domain=row.domain or domain) for row in file.rows]
+    made = _first_version(
+        settings, name, base or str(from_checkpoint), rows, wanted, max_train, train=bool(base)
+    )
     _hint(settings, name)
     console.print(_told(name, made), highlight=False, soft_wrap=True)
+
+
+def read_data(data: Path, labels: Sequence[str] | None, *, skip_bad: bool) -> RowsFile:
+    """A data file; lines that are left out are told. Raises DataError."""
+    from trimtab.datafiles import load_rows
+
+    file = load_rows(data, labels=labels, skip_bad=skip_bad)
+    for bad in file.skipped:
+        console.print(f"left out line {bad.line}: {bad.reason}", highlight=False, soft_wrap=True)
+    return file
 
 
 def adapt(
@@ -151,13 +170,20 @@ def verify(
 
 
 def _first_version(
-    settings: Settings, name: str, base: str, rows: Sequence[Row], labels: Sequence[str], max_train: int
+    settings: Settings,
+    name: str,
+    source: str,
+    rows: Sequence[Row],
+    labels: Sequence[str] | None,
+    max_train: int,
+    *,
+    train: bool,
 ) -> FirstVersion:
-    """Prepare the home, train with a progress bar, publish."""
+    """Prepare the home, train or adopt with a progress bar, publish."""
     import torch
 
     from trimtab.adapter import create_keys
-    from workers.first import create_first_version
+    from workers.first import adopt_checkpoint, create_first_version
     from workers.workshop import open_workshop
 
     torch.set_num_threads(settings.training.threads)
@@ -165,15 +191,12 @@ def _first_version(
     if settings.signing.private_key is None:
         create_keys(settings.private_key_path, settings.public_key_path)
     with open_ledger(settings, create=True), open_workshop(settings) as shop, step_progress(name) as report:
-        return create_first_version(
-            shop,
-            model=name,
-            base_name=_base_name(base),
-            rows=rows,
-            labels=labels,
-            max_train=max_train,
-            report=report,
-        )
+        common: dict[str, Any] = {
+            "model": name, "rows": rows, "labels": labels, "max_train": max_train, "report": report,
+        }  # fmt: skip
+        if train:
+            return create_first_version(shop, base_name=_base_name(source), **common)
+        return adopt_checkpoint(shop, directory=_base_name(source), **common)
 
 
 def _base_name(base: str) -> str:
@@ -182,6 +205,11 @@ def _base_name(base: str) -> str:
 
 
 def _told(name: str, made: FirstVersion) -> str:
+    if not sum(made.n_rows.values()):
+        return (
+            f"{name}: version {made.version} serves. Without data there is no reference: drift alarms are off (state "
+            "collecting), and no version is promoted by itself until gate labels exist."
+        )
     counts = ", ".join(f"{n} {part}" for part, n in made.n_rows.items())
     return f"{name}: version {made.version} serves. Rows: {counts}. Balanced accuracy on the gate part: " + (
         f"{made.gate.balanced_accuracy:.3f} (n = {made.gate.n})" if made.gate.n else "no rows"

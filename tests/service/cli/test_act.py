@@ -11,6 +11,7 @@ import pytest
 
 from service.valkey import ValkeyServer
 from tests.fixtures.calls import Outcome, Trimtab
+from tests.fixtures.classifiers import build_classifier
 from tests.fixtures.deployment import Deployment
 from tests.fixtures.toy_texts import toy_rows
 from trimtab.ledger import Ledger, examples, models, versions
@@ -104,6 +105,42 @@ def test_a_missing_base_model_is_told(trimtab: Trimtab, home: Path, tmp_path: Pa
     assert empty.code == 2
     assert f"base model {tmp_path / 'empty'}" in empty.err
     assert "Traceback" not in outcome.err + empty.err
+
+
+def test_a_checkpoint_is_adopted_without_data(trimtab: Trimtab, home: Path, tmp_path: Path) -> None:
+    directory = build_classifier("bert", tmp_path / "classifier")
+    made = trimtab("--home", home, "init", "own", "--from-checkpoint", directory)
+    assert (made.code, made.err) == (0, "")
+    assert "drift alarms are off (state collecting)" in made.out
+    assert "no version is promoted by itself until gate labels exist" in made.out
+    assert trimtab("--home", home, "verify", "own", "--build").code == 0
+    ledger = Ledger(f"sqlite:///{home / 'ledger.db'}")
+    with ledger.read() as tx:
+        assert models.get_model(tx, "own").labels == ("bad", "fine", "good")
+    ledger.close()
+
+
+def test_a_checkpoint_is_adopted_with_data(trimtab: Trimtab, home: Path, tmp_path: Path) -> None:
+    directory = build_classifier("bert", tmp_path / "classifier", id2label={0: "bad", 1: "so-so", 2: "good"})
+    data = three_classes(tmp_path / "own.csv")
+    made = trimtab("--home", home, "init", "own", "--from-checkpoint", directory, "--data", data)
+    assert (made.code, made.err) == (0, "")
+    assert "Balanced accuracy on the gate part" in made.out
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "give either --base with --data, or --from-checkpoint"),
+        (("--base", "x", "--from-checkpoint", "."), "give either --base with --data, or --from-checkpoint"),
+        (("--base", "x"), "--base needs --data"),
+    ],
+)
+def test_init_needs_one_beginning(trimtab: Trimtab, home: Path, options: tuple[str, ...], told: str) -> None:
+    outcome = trimtab("--home", home, "init", "own", *options)
+    assert outcome.code == 2
+    assert told in " ".join(outcome.err.replace("│", " ").split())
+    assert not home.exists()
 
 
 def test_one_class_is_refused(trimtab: Trimtab, home: Path, tmp_path: Path, tiny_base_dir: Path) -> None:
