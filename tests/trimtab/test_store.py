@@ -10,7 +10,7 @@ import pytest
 
 from trimtab.adapter import ALL_FILES, MANIFEST, digest_of
 from trimtab.errors import MalformedAdapter, SettingsError, StoreUnavailable, VersionNotFound
-from trimtab.store import AdapterStore
+from trimtab.store import AdapterStore, CheckpointStore
 
 
 @pytest.fixture(params=["directory", "s3"])
@@ -136,3 +136,51 @@ def test_an_s3_server_that_is_away_is_told_soon(bucket: str, monkeypatch: pytest
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(StoreUnavailable, match="cannot be read"):
         AdapterStore("s3://anything").get("0" * 64)
+
+
+@pytest.fixture(params=["directory", "s3"])
+def checkpoints(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
+    if request.param == "directory":
+        return CheckpointStore(tmp_path.as_uri())
+    url: str = request.getfixturevalue("bucket")
+    return CheckpointStore(url)
+
+
+def test_a_checkpoint_is_replaced_and_goes_with_its_job(checkpoints: CheckpointStore) -> None:
+    one, other, fit = "1" * 32, "2" * 32, "f" * 64
+    assert checkpoints.get(one, fit) is None
+    assert checkpoints.jobs() == set()
+    for job, content in ((one, b"old"), (one, b"new"), (other, b"its own")):
+        checkpoints.put(job, fit, content)
+    assert (checkpoints.get(one, fit), checkpoints.get(other, fit)) == (b"new", b"its own")
+    assert checkpoints.jobs() == {one, other}
+    checkpoints.delete(one)
+    checkpoints.delete(one)
+    assert checkpoints.jobs() == {other}
+    assert checkpoints.get(one, fit) is None
+
+
+def test_versions_and_checkpoints_do_not_see_each_other(tmp_path: Path) -> None:
+    versions, checkpoints = AdapterStore(tmp_path.as_uri()), CheckpointStore(tmp_path.as_uri())
+    digest = versions.put(FILES)
+    checkpoints.put("1" * 32, "f" * 64, b"x")
+    assert set(versions.digests()) == {digest}
+    assert checkpoints.jobs() == {"1" * 32}
+
+
+@pytest.mark.parametrize("name", ["../../etc", "", "short", "G" * 32])
+def test_a_checkpoint_has_a_plain_name(tmp_path: Path, name: str) -> None:
+    store = CheckpointStore(tmp_path.as_uri())
+    with pytest.raises(ValueError, match="no name"):
+        store.put(name, "f" * 64, b"x")
+    with pytest.raises(ValueError, match="no name"):
+        store.get("1" * 32, name)
+
+
+def test_a_broken_place_for_checkpoints_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    store = CheckpointStore(folder.as_uri())
+    folder.rmdir()
+    folder.write_text("no directory")
+    with pytest.raises(StoreUnavailable):
+        store.put("1" * 32, "f" * 64, b"x")
