@@ -85,6 +85,9 @@ class _Known:
     observed_at: float
     labels: frozenset[str]  # empty: the model is not in the ledger, any label is taken
 
+    def takes(self, label: str) -> bool:
+        return not self.labels or label in self.labels
+
 
 @dataclass
 class _Tally:
@@ -131,14 +134,15 @@ def join_pending(tx: Connection, prediction_ids: Sequence[str]) -> int:
     """Join waiting labels to predictions that have just arrived; returns how many. Labels unknown to the model go."""
     joined = 0
     for batch in in_batches(prediction_ids):
-        waiting = tx.execute(
-            select(feedback.c.prediction_id, feedback.c.label).where(
-                feedback.c.seq.is_(None), feedback.c.prediction_id.in_(batch)
-            )
-        ).all()
+        waits = (feedback.c.seq.is_(None), feedback.c.prediction_id.in_(batch))
+        waiting = tx.execute(select(feedback.c.prediction_id, feedback.c.label).where(*waits)).all()
         known = _known_predictions(tx, [row.prediction_id for row in waiting])
         for prediction_id, label in set(map(tuple, waiting)):
-            joined += _join(tx, prediction_id, label, known[prediction_id])
+            if not known[prediction_id].takes(label):
+                wrong = (feedback.c.prediction_id == prediction_id, feedback.c.label == label)
+                tx.execute(delete(feedback).where(*wrong))
+        seq = select(predictions.c.seq).where(predictions.c.prediction_id == feedback.c.prediction_id)
+        joined += tx.execute(update(feedback).where(*waits).values(seq=seq.scalar_subquery())).rowcount
     return joined
 
 
@@ -203,7 +207,7 @@ def _timed(item: FeedbackItem, moment: float, index: int) -> FeedbackItem:
 
 
 def _judge(tally: _Tally, index: int, item: FeedbackItem, known: _Known | None, moment: float) -> None:
-    if known is not None and known.labels and item.label not in known.labels:
+    if known is not None and not known.takes(item.label):
         tally.rejected.append(
             (index, f"unknown label {item.label!r}: use one of {', '.join(sorted(known.labels))}")
         )
@@ -285,11 +289,3 @@ def _store(
     upsert = statement.on_conflict_do_update(index_elements=["prediction_id", "annotator"], set_=changed)
     for batch in in_batches(rows):
         tx.execute(upsert, batch)
-
-
-def _join(tx: Connection, prediction_id: str, label: str, known: _Known) -> int:
-    same = (feedback.c.prediction_id == prediction_id, feedback.c.label == label)
-    if known.labels and label not in known.labels:
-        tx.execute(delete(feedback).where(*same))
-        return 0
-    return tx.execute(update(feedback).where(*same).values(seq=known.seq)).rowcount

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from service.routes.feedback import MAX_ITEMS
-from tests.fixtures.deployment import Deployment, RunningApi, eventually
+from service.valkey import ValkeyServer
+from tests.fixtures.deployment import Deployment, RunningApi, deployment, eventually, flushed
 from trimtab.ledger import feedback, samples
 from trimtab.samples import SampleStream
+from trimtab.settings import LabelsSettings
 
 
 def send(api: RunningApi, body: Any) -> httpx.Response:
@@ -133,3 +136,15 @@ def test_a_broken_body(api: RunningApi, body: bytes) -> None:
 def test_too_many_items(api: RunningApi) -> None:
     response = send(api, [{}] * (MAX_ITEMS + 1))
     assert (response.status_code, response.json()["type"]) == (413, "urn:trimtab:problem:body-too-large")
+
+
+def test_a_key_may_give_so_many_labels_a_day(
+    tmp_path: Path, tiny_base_dir: Path, valkey: ValkeyServer
+) -> None:
+    quota = LabelsSettings(daily_quota=2)
+    with deployment(tmp_path, tiny_base_dir, flushed(valkey.url), labels=quota) as made:
+        items = [{"prediction_id": f"{n}:0", "label": "positive"} for n in (1, 2, 1, 3)]
+        with made.running(ready=False) as api:
+            response = send(api, items)
+        assert counts(response) == (2, 0, 2, 1, [3])
+        assert "24 hours" in response.json()["rejected"][0]["reason"]

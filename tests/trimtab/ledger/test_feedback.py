@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from tests.fixtures.ledgers import block, filled_model, sample
-from trimtab.ledger import Ledger, feedback, samples
+from trimtab.ledger import Ledger, clock, feedback, samples
 from trimtab.ledger.feedback import FeedbackItem, FeedbackOutcome
 from trimtab.ledger.schema import feedback as table
 
@@ -148,23 +148,78 @@ class TestCounts:
         assert seen(tx, 3, 100) == []
 
 
+class TestQuota:
+    """How many labels a client may give in a day; saying the same again costs nothing."""
+
+    def test_what_is_over_it_is_rejected_one_by_one(self, tx: Connection):
+        ingest(tx, *range(6))
+        first = [say(n, "pos", client="ada") for n in range(2)]
+        assert feedback.record_feedback(tx, first, daily_quota=4).accepted == 2
+        again = [say(0, "pos", client="ada"), *(say(n, "pos", client="ada") for n in range(2, 6))]
+        outcome = feedback.record_feedback(tx, again, daily_quota=4)
+        assert (outcome.accepted, outcome.duplicates) == (2, 1)
+        assert [index for index, _ in outcome.rejected] == [3, 4]
+        assert set(labels(tx)) == {f"p{n}" for n in range(4)}
+
+    def test_a_correction_costs_nothing(self, tx: Connection):
+        ingest(tx, 1)
+        feedback.record_feedback(tx, [say(1, "pos", client="ada")], daily_quota=1)
+        changed = feedback.record_feedback(tx, [say(1, "neg", client="ada")], daily_quota=1)
+        assert (changed.accepted, labels(tx)) == (1, {"p1": "neg"})
+
+    def test_each_client_has_its_own_and_yesterday_does_not_count(self, tx: Connection):
+        items = [say(1, "pos", client="ada"), say(2, "pos", client="bob"), say(3, "pos", client="bob")]
+        outcome = feedback.record_feedback(tx, items, daily_quota=1)
+        assert [index for index, _ in outcome.rejected] == [2]
+        tx.execute(update(table).values(received_at=table.c.received_at - 86_401.0))
+        assert feedback.record_feedback(tx, items[2:], daily_quota=1).accepted == 1
+
+    def test_without_one_any_number_is_taken(self, tx: Connection):
+        assert feedback.record_feedback(tx, [say(n, "pos") for n in range(50)]).rejected == ()
+
+
+class TestWaiting:
+    def test_the_delay_of_what_was_joined_is_told(self, tx: Connection):
+        ingest(tx, 1, observed_at=clock.now(tx) - 3600.0)
+        outcome = feedback.record_feedback(tx, [say(1, "pos"), say(2, "pos")])
+        ((model, delay_s),) = outcome.delays
+        assert (model, delay_s) == (MODEL, pytest.approx(3600.0, abs=60.0))
+
+    def test_a_prediction_from_a_clock_that_is_ahead_has_no_negative_delay(self, tx: Connection):
+        ingest(tx, 1, observed_at=clock.now(tx) + 3600.0)
+        assert feedback.record_feedback(tx, [say(1, "pos")]).delays == ((MODEL, 0.0),)
+
+    def test_what_waits_is_counted_and_expires(self, tx: Connection):
+        ingest(tx, 1, observed_at=clock.now(tx))
+        feedback.record_feedback(tx, [say(1, "pos"), say(2, "pos"), say(3, "pos")])
+        assert feedback.count_pending(tx) == 2
+        samples.expire(tx, 3600.0)
+        assert feedback.count_pending(tx) == 2
+        tx.execute(update(table).values(received_at=table.c.received_at - 7200.0))
+        samples.expire(tx, 3600.0)
+        assert feedback.count_pending(tx) == 0
+        assert labels(tx) == {"p1": "pos"}
+
+
 class TestAnyOrder:
-    def test_two_thousand_shuffled_and_repeated_items_are_joined_exactly_once(self, tx: Connection):
-        n, random_ = 2_000, random.Random(3)
+    def test_ten_thousand_shuffled_and_repeated_items_are_joined_exactly_once_each(self, tx: Connection):
+        """Samples and labels come interleaved, in no order: about half of the labels before their sample."""
+        n, repeats, steps, random_ = 10_000, 3_500, 20, random.Random(3)
         items = [
             say(number, random_.choice(("neg", "pos")), observed_at=float(number)) for number in range(n)
         ]
-        deliveries = [*items, *random_.sample(items, 700)]
+        deliveries, numbers = [*items, *random_.sample(items, repeats)], list(range(n))
         random_.shuffle(deliveries)
-        numbers = list(range(n))
         random_.shuffle(numbers)
         joined = pending = duplicates = 0
-        for step in range(10):  # samples and labels come interleaved, in no order
-            outcome = feedback.record_feedback(tx, deliveries[step * 270 : (step + 1) * 270])
+        for step in range(steps):
+            outcome = feedback.record_feedback(tx, deliveries[step::steps])
             joined, pending = joined + outcome.joined, pending + outcome.pending
             duplicates += outcome.duplicates
-            ingest(tx, *numbers[step * 200 : (step + 1) * 200])
-        assert (joined + pending, duplicates) == (n, 700)
+            ingest(tx, *numbers[step::steps])
+        assert (joined + pending, duplicates) == (n, repeats)
+        assert min(joined, pending) > n / 4
+        assert (len(rows(tx)), feedback.count_pending(tx)) == (n, 0)
         assert labels(tx) == {item.prediction_id: item.label for item in items}
 
     @given(
