@@ -85,18 +85,34 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """A proposal with its scorecard on the new domain and its losses on the past ones."""
+class Scored:
+    """A rival with its scorecard on the new domain, its losses on the past ones, and those that it forgets."""
 
-    proposal: Proposal
+    name: str
+    cost: int
+    reason: str
     score: Scorecard
-    losses: Mapping[str, float]
-    forgets: tuple[str, ...]
+    losses: Mapping[str, float] = field(default_factory=dict)
+    forgets: tuple[str, ...] = ()
 
     @property
     def rank(self) -> tuple[int, float, float]:
         """Cheapest first, then the most accurate, then the least forgetful."""
-        return self.proposal.cost, -self.score.accuracy, max(self.losses.values(), default=0.0)
+        return self.cost, -self.score.accuracy, self.worst
+
+    @property
+    def worst(self) -> float:
+        """The largest loss."""
+        return max(self.losses.values(), default=0.0)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The best of those that may be chosen (None where nothing was compared), the chosen one, and why."""
+
+    best: Scored | None
+    chosen: Scored | None
+    reason: str
 
 
 def choose(task: Task, plan: Plan, gate: GateSettings) -> Choice:
@@ -120,48 +136,58 @@ def compare(task: Task, entrants: Sequence[Proposal | Declined], default: str, g
         default: Name of the remedy that is taken where the selection labels are too few to compare.
         gate: Its margins: `max_forgetting` for the past domains, `min_gain` for the new one.
     """
+    proposals = {each.name: each for each in entrants if isinstance(each, Proposal)}
     champion = _score(task, task.champion.answers)
-    declined = [each for each in entrants if isinstance(each, Declined)]
-    scored = [_scored(task, each, gate.max_forgetting) for each in entrants if isinstance(each, Proposal)]
-    standing = [each for each in scored if not each.forgets] or _least_forgetful(scored)
-    best, chosen, reason = _pick(standing, champion, default, gate.min_gain)
-    table = [_champion_entry(champion)]
-    table += [_entry(each, champion, best, chosen) for each in sorted(scored, key=lambda each: each.rank)]
-    table += [Entry(name=each.name, state="declined", reason=each.reason) for each in declined]
-    return Choice(None if chosen is None else chosen.proposal, reason, tuple(table))
+    scored = [_scored(task, each, gate.max_forgetting) for each in proposals.values()]
+    decided = decide(scored, champion, default, gate.min_gain)
+    table = [Entry(name="champion", state="champion", reason="what serves now", **_numbers(champion))]
+    table += [_entry(each, champion, decided) for each in sorted(scored, key=lambda each: each.rank)]
+    table += [
+        Entry(name=each.name, state="declined", reason=each.reason)
+        for each in entrants
+        if isinstance(each, Declined)
+    ]
+    chosen = None if decided.chosen is None else proposals[decided.chosen.name]
+    return Choice(chosen, decided.reason, tuple(table))
 
 
-def _pick(
-    standing: Sequence[_Scored], champion: Scorecard, default: str, min_gain: float
-) -> tuple[_Scored | None, _Scored | None, str]:
-    """The best, the chosen one, and why."""
+def decide(scored: Sequence[Scored], champion: Scorecard, default: str, min_gain: float) -> Decided:
+    """The cheapest within one standard error of the best, of those that forget nothing and gain something.
+
+    Where all forget, the one that forgets least; where none gains `min_gain`, all of them: the gate then says so.
+    """
+    standing = [each for each in scored if not each.forgets] or sorted(scored, key=lambda each: each.worst)[
+        :1
+    ]
     if not standing:
-        return None, None, "no remedy proposes anything"
+        return Decided(None, None, "no remedy proposes anything")
     if champion.n < ENOUGH_TO_COMPARE:
-        usual = [each for each in standing if each.proposal.name.startswith(default)] or standing
-        chosen = min(usual, key=lambda each: each.rank)
-        return None, chosen, f"{champion.n} selection labels compare nothing: the plan's default is taken"
+        usual = [each for each in standing if each.name.startswith(default)] or standing
+        few = f"{champion.n} selection labels compare nothing: the plan's default is taken"
+        return Decided(None, min(usual, key=lambda each: each.rank), few)
     gaining = [each for each in standing if each.score.accuracy - champion.accuracy >= min_gain]
     able = gaining or standing
     best = min(able, key=lambda each: (-each.score.accuracy, each.rank))
     chosen = min((each for each in able if _within_one_error(each, best)), key=lambda each: each.rank)
-    return best, chosen, _why(chosen, best, champion, gains=bool(gaining))
+    return Decided(best, chosen, _why(chosen, best, champion, gains=bool(gaining)))
 
 
-def _why(chosen: _Scored, best: _Scored, champion: Scorecard, *, gains: bool) -> str:
+def _why(chosen: Scored, best: Scored, champion: Scorecard, *, gains: bool) -> str:
     gain = chosen.score.accuracy - champion.accuracy
-    said = f"{chosen.proposal.name}: accuracy {gain:+.3f} on {champion.n} selection labels"
+    said = f"{chosen.name}: accuracy {gain:+.3f} on {champion.n} selection labels"
+    if chosen.forgets:
+        said += f"; it loses {chosen.worst:.3f} elsewhere, every other rival more"
     if not gains:
         said += "; no rival gains enough there"
     if chosen is best:
         return f"{said}; the best of those that may be chosen"
     behind, error = paired(best.score, chosen.score)
-    return f"{said}; the cheapest within one standard error ({behind:.3f} of {error:.3f}) of {best.proposal.name}"
+    return f"{said}; the cheapest within one standard error ({error:.3f}) of {best.name}, {behind:.3f} behind"
 
 
-def _within_one_error(rival: _Scored, best: _Scored) -> bool:
+def _within_one_error(rival: Scored, best: Scored) -> bool:
     behind, error = paired(best.score, rival.score)
-    return behind <= error
+    return behind <= error or math.isclose(behind, error)  # one text of n is exactly one standard error
 
 
 def paired(one: Scorecard, other: Scorecard) -> tuple[float, float]:
@@ -186,42 +212,42 @@ def _score(task: Task, answers: Answers) -> Scorecard:
     return answers.scorecard(task.selection.texts, task.selection.labels, domain)
 
 
-def _scored(task: Task, proposal: Proposal, margin: float) -> _Scored:
-    """Losses a domain; a domain is forgotten when the loss exceeds the margin by more than one text."""
-    weights, losses, forgets = class_weights_of(proposal, len(task.labels)), {}, []
+def _scored(task: Task, proposal: Proposal, margin: float) -> Scored:
+    by_class, losses, forgets = class_weights_of(proposal, len(task.labels)), {}, []
     for domain, kept in task.past.items():
         before, after = (
-            answers.scorecard(kept.texts, kept.labels)
+            answers.scorecard(kept.texts, kept.labels, domain)
             for answers in (task.champion.answers, proposal.answers)
         )
-        mass = weights[kept.labels]
-        if not mass.sum():
-            continue
-        lost = mass * (before.right.astype(np.float64) - after.right)
-        losses[domain] = float(lost.sum() / mass.sum())
-        if (lost.sum() - mass.mean()) / mass.sum() > margin:
-            forgets.append(domain)
-    return _Scored(proposal, _score(task, proposal.answers), losses, tuple(forgets))
+        found = weighted_loss(before, after, by_class[kept.labels])
+        if found is not None:
+            losses[domain] = found[0]
+            if found[1] > margin:
+                forgets.append(domain)
+    score = _score(task, proposal.answers)
+    return Scored(proposal.name, proposal.cost, proposal.reason, score, losses, tuple(forgets))
 
 
-def _least_forgetful(scored: Sequence[_Scored]) -> list[_Scored]:
-    """Where every rival forgets too much: the one whose worst loss is smallest meets the gate, and its reason shows."""
-    return sorted(scored, key=lambda each: max(each.losses.values(), default=0.0))[:1]
+def weighted_loss(before: Scorecard, after: Scorecard, mass: Doubles) -> tuple[float, float] | None:
+    """Accuracy lost on (n,) weighted texts, and the same had one text less been lost; None without any weight.
+
+    The second is held against the margin: where a set is small, one text is more than the margin and says nothing.
+    """
+    total = float(mass.sum())
+    if not total:
+        return None
+    lost = float((mass * (before.right.astype(np.float64) - after.right)).sum())
+    return lost / total, (lost - float(mass.mean())) / total
 
 
-def _champion_entry(champion: Scorecard) -> Entry:
-    return Entry(name="champion", state="champion", reason="what serves now", **_numbers(champion))
-
-
-def _entry(each: _Scored, champion: Scorecard, best: _Scored | None, chosen: _Scored | None) -> Entry:
+def _entry(each: Scored, champion: Scorecard, decided: Decided) -> Entry:
     gain, gain_error = paired(each.score, champion)
-    behind, behind_error = (None, None) if best is None else paired(best.score, each.score)
-    state = "chosen" if each is chosen else "forgets" if each.forgets else "beaten"
+    behind, behind_error = (None, None) if decided.best is None else paired(decided.best.score, each.score)
     return Entry(
-        name=each.proposal.name,
-        state=state,
-        reason=each.proposal.reason,
-        cost=each.proposal.cost,
+        name=each.name,
+        state="chosen" if each is decided.chosen else "forgets" if each.forgets else "beaten",
+        reason=each.reason,
+        cost=each.cost,
         gain=gain if champion.n else None,
         gain_error=_finite(gain_error),
         behind=behind,
