@@ -43,6 +43,11 @@ class Baseline:
         return self.references.feature_map.names
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the k classes."""
+        return self.references.feature_map.labels
+
+    @property
     def calibrated(self) -> bool:
         """Whether all thresholds are the simulated ones."""
         return all(each.calibrated for each in self.thresholds)

@@ -3,18 +3,16 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection
 
-from trimtab.drift import MonitorState
 from trimtab.errors import QueueUnavailable
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.labels import LabelNeeds, missing_labels, usable_counts
-from trimtab.ledger import Ledger, examples, jobs, models, reports, samples
+from trimtab.ledger import Ledger, jobs, models, reports, samples
 from trimtab.ledger.clock import now
-from trimtab.ledger.events import record_event
 from trimtab.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -43,16 +41,6 @@ def labels_missing(
     """Labels that an adaptation with this window and cause lacks, by part."""
     needs = LabelNeeds.of_job(training, models.get_model(tx, model).labels, cause)
     return missing_labels(usable_counts(tx, model, from_seq), needs)
-
-
-def end_watch(tx: Connection, state: MonitorState, watch_events: int) -> MonitorState:
-    """Confirm the examples of the version on probation once it has served `watch_events` events."""
-    version = state.watching_version
-    if not version or samples.events_seen(tx, state.model, version) < watch_events:
-        return state
-    confirmed = examples.confirm_probation(tx, state.model, version)
-    record_event(tx, "watch_ended", state.model, {"version": version, "examples": confirmed}, "monitor")
-    return replace(state, watching_version=0, unhelpful=0)
 
 
 def withdraw_job(tx: Connection, model: str) -> None:

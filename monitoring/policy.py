@@ -17,6 +17,7 @@ from trimtab.settings import DriftSettings, PolicySettings
 
 RESOLVED_BELOW = 0.7  # of the threshold: an alarm does not flicker around it
 ACKNOWLEDGED_GROWTH = 1.25  # an acknowledged drift is quiet until its size grows by this factor
+MAX_DOUBLINGS = 10  # of the cooldown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +133,18 @@ def after_job(state: MonitorState, job: AdaptationJob, *, now: float, rules: Rul
         state,
         last_job_id=job.id,
         unhelpful=unhelpful,
-        cooldown_until=max(state.cooldown_until, ended_at + rules.cooldown_s),
+        cooldown_until=max(state.cooldown_until, ended_at + cooldown_s(state.step_backs, rules)),
     )
+
+
+def cooldown_s(step_backs: int, rules: Rules) -> float:
+    """Seconds without a new job: doubled by each version in a row that was stepped back from."""
+    return rules.cooldown_s * 2.0 ** min(step_backs, MAX_DOUBLINGS)
+
+
+def after_watch(state: MonitorState) -> MonitorState:
+    """The state once the version on probation is kept: the adaptation helped."""
+    return replace(state, watching_version=0, watch=None, unhelpful=0, step_backs=0)
 
 
 class Change(StrEnum):
@@ -158,6 +169,7 @@ def after_change(
         rules: See `Rules`.
     """
     stepped_back = change is Change.STEPPED_BACK
+    step_backs = {Change.ADAPTED: state.step_backs, Change.OPERATED: 0}.get(change, state.step_backs + 1)
     unhelpful = {
         Change.ADAPTED: state.unhelpful,
         Change.OPERATED: 0,
@@ -175,9 +187,10 @@ def after_change(
         consumed_seq=last_seq,
         checked_seq=last_seq,
         last_job_id=state.last_job_id,
-        cooldown_until=now + rules.cooldown_s if stepped_back else state.cooldown_until,
+        cooldown_until=now + cooldown_s(step_backs, rules) if stepped_back else state.cooldown_until,
         unhelpful=unhelpful[change],
         watching_version=version if change is Change.ADAPTED else 0,
+        step_backs=step_backs,
     )
     return enter(fresh, DriftState.COLLECTING, now=now, detail=f"Version {version} serves: {change}.")
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from monitoring.check import Baseline
-from monitoring.chores import end_watch, withdraw_job
+from monitoring.chores import withdraw_job
 from monitoring.detectors import Following
 from monitoring.gauges import show_ready, show_state
 from monitoring.look import look
 from monitoring.policy import Change, after_change, after_job, enter, settle
+from monitoring.probation import attend
 from monitoring.station import Station
 from trimtab.drift import DriftState, MonitorState
 from trimtab.errors import AdapterRefused, StoreUnavailable, VersionNotFound
@@ -36,7 +37,7 @@ def watch_model(station: Station, model: str) -> None:
     show_state(state)
     baseline = None if digest is None else _baseline(station, state, digest)
     show_ready(model, ready=baseline is not None and baseline.calibrated)
-    if baseline is None:
+    if baseline is None or (state.watching_version and attend(station, state, baseline)):
         return
     for _ in range(STEPS):
         if not take_step(station, model, baseline):
@@ -44,7 +45,7 @@ def watch_model(station: Station, model: str) -> None:
 
 
 def catch_up(tx: Connection, state: MonitorState, station: Station) -> MonitorState:
-    """The state after what happened since the last round: ended jobs, another champion, the end of a watch."""
+    """The state after what happened since the last round: ended jobs, another champion."""
     moment, rules = now(tx), station.rules
     newest = jobs.list_jobs(tx, model=state.model, limit=1)
     if newest:
@@ -63,7 +64,6 @@ def catch_up(tx: Connection, state: MonitorState, station: Station) -> MonitorSt
         generation=models.get_model(tx, state.model).generation,
         events_seen=samples.events_seen(tx, state.model),
     )
-    state = end_watch(tx, state, station.settings.policy.watch_events)
     return settle(state, now=moment, in_flight=jobs.in_flight(tx, state.model), rules=rules)
 
 

@@ -12,6 +12,8 @@ from functools import cache
 
 from pydantic import TypeAdapter
 
+from trimtab.watch import Watch
+
 
 class DriftState(StrEnum):
     """Where a model stands with its inputs; `meaning` is the sentence shown to people."""
@@ -326,6 +328,8 @@ class MonitorState:
         cooldown_until: Epoch seconds before which no job is opened.
         unhelpful: Adaptations in a row that did not help.
         watching_version: Version on probation (its watch is not over); 0 when none.
+        watch: How that version does so far; None before the first look at it.
+        step_backs: Versions in a row that were stepped back from: each doubles the cooldown.
         reference_domains: Accepted domains of the champion's references.
         arms: Statistics of the last check.
         kind, harmful, severity: As in the last report.
@@ -355,6 +359,8 @@ class MonitorState:
     cooldown_until: float = 0.0
     unhelpful: int = 0
     watching_version: int = 0
+    watch: Watch | None = None
+    step_backs: int = 0
     reference_domains: tuple[str, ...] = ()
     arms: tuple[ArmStatistic, ...] = ()
     kind: DriftKind | None = None

@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from monitoring.policy import Change, Decision, Rules, after_change, after_job, decide, enter, settle, why_not
+from monitoring.policy import (
+    Change,
+    Decision,
+    Rules,
+    after_change,
+    after_job,
+    after_watch,
+    cooldown_s,
+    decide,
+    enter,
+    settle,
+    why_not,
+)
 from trimtab.drift import ArmStatistic, DriftKind, DriftReport, DriftState, MonitorState
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.settings import DriftSettings, PolicySettings
@@ -268,7 +280,22 @@ def test_an_operators_choice_starts_the_count_anew_and_a_step_back_cools_down() 
     assert changed(failed, Change.OPERATED, 2).unhelpful == 0
     assert changed(failed, Change.OPERATED, 2).watching_version == 0
     back = changed(replace(ALARMED, watching_version=1), Change.STEPPED_BACK, 2)
-    assert (back.unhelpful, back.watching_version, back.cooldown_until) == (1, 0, NOW + 600)
+    assert (back.unhelpful, back.watching_version, back.cooldown_until) == (1, 0, NOW + 1200)
+
+
+def test_each_step_back_in_a_row_doubles_the_cooldown_until_a_version_is_kept() -> None:
+    state, pauses = QUIET, []
+    for n in (2, 3, 4):
+        state = changed(changed(state, Change.ADAPTED, n), Change.STEPPED_BACK, 1)
+        pauses.append(state.cooldown_until - NOW)
+    assert pauses == [1200, 2400, 4800]
+    rejected = after_job(replace(state, cooldown_until=0.0), job(JobStatus.REJECTED), now=NOW, rules=RULES)
+    assert rejected.cooldown_until == NOW - 100 + 4800
+    kept = after_watch(changed(state, Change.ADAPTED, 5))
+    assert (kept.watching_version, kept.watch, kept.unhelpful, kept.step_backs) == (0, None, 0, 0)
+    assert changed(kept, Change.STEPPED_BACK, 1).cooldown_until == NOW + 1200
+    assert changed(state, Change.OPERATED, 2).step_backs == 0
+    assert cooldown_s(10_000, RULES) == RULES.cooldown_s * 1024
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,11 @@ def cancel(tx: Connection, job_id: str, *, actor: str = "operator", reason: str 
     return _ended(tx, job_id, actor)
 
 
+def note(tx: Connection, job_id: str, reason: str) -> None:
+    """Say something about a job that has ended: what became of its version."""
+    tx.execute(update(jobs).where(jobs.c.id == job_id).values(reason=reason))
+
+
 def get_job(tx: Connection, job_id: str) -> AdaptationJob:
     """The job; raises JobNotFound."""
     row = tx.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
