@@ -117,6 +117,9 @@ JOB_DURATION = Histogram(
     buckets=(10, 30, 60, 120, 300, 600, 1800, 7200),
 )
 JOB_RUNNING = Gauge("trimtab_job_running", "1 while an adaptation runs", ["model"])
+JOB_PROGRESS = Gauge(
+    "trimtab_job_progress_ratio", "Share of the running job's present stage that is done", ["model"]
+)
 GATE_CHECKS = Counter("trimtab_gate_checks_total", "Results of gate checks", ["model", "check", "result"])
 ADAPTATION_GAIN = Gauge("trimtab_adaptation_gain", "Accuracy gained on the new domain, last gate", ["model"])
 FORGETTING = Gauge("trimtab_forgetting", "Largest accuracy lost on a past domain, last gate", ["model"])

@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from trimtab import metrics
-from trimtab.errors import JobNotFound, LeaseLost, LedgerUnavailable
+from trimtab.errors import JobNotFound, LeaseLost, LedgerUnavailable, StoreUnavailable
 from trimtab.jobs import AdaptationJob, JobStatus, Lease
 from trimtab.ledger import Ledger, jobs
 from trimtab.settings import Settings, as_environment
+from trimtab.store import CheckpointStore
 
 MAX_ATTEMPTS = 3
 POLL_S = 0.25
@@ -77,6 +78,7 @@ def run_job(
             return None
         job = _conclude(ledger, lease, *_supervise(ledger, lease, settings, stopping))
         _count(job)
+        remove_checkpoints(ledger, settings.store_url)
         return job.status
     finally:
         ledger.close()
@@ -100,7 +102,8 @@ def _supervise(
     ledger: Ledger, lease: Lease, settings: Settings, stopping: Callable[[], bool]
 ) -> tuple[End, Trainer]:
     """Starts the trainer and watches it; whatever happens here, it does not outlive this call."""
-    running = metrics.JOB_RUNNING.labels(_model_of(ledger, lease))
+    model = _model_of(ledger, lease)
+    running = metrics.JOB_RUNNING.labels(model)
     running.set(1)
     trainer = start_trainer(lease, settings)
     try:
@@ -114,6 +117,7 @@ def _supervise(
     finally:
         trainer.stop()
         running.set(0)
+        metrics.JOB_PROGRESS.labels(model).set(0)
 
 
 def start_trainer(lease: Lease, settings: Settings) -> Trainer:
@@ -147,7 +151,7 @@ def _pass_on(process: subprocess.Popen[str], tail: deque[str]) -> None:
 def _watch(
     ledger: Ledger, lease: Lease, trainer: Trainer, settings: Settings, stopping: Callable[[], bool]
 ) -> End:
-    """Waits for the trainer's end and renews the lease every third of its time."""
+    """Waits for the trainer's end and renews the lease every third of its time; shows how far the job is."""
     ttl_s = settings.training.lease_s
     started = renewed = time.monotonic()
     while True:
@@ -172,9 +176,36 @@ def _renew(ledger: Ledger, lease: Lease, ttl_s: float, since_s: float) -> bool:
     """Whether the lease still holds. A ledger that is away is tried again until the lease must have expired."""
     try:
         with ledger.begin() as tx:
-            return jobs.renew(tx, lease, ttl_s)
+            held = jobs.renew(tx, lease, ttl_s)
+            _show_progress(jobs.get_job(tx, lease.job_id))
     except LedgerUnavailable:
         return since_s < ttl_s
+    return held
+
+
+def _show_progress(job: AdaptationJob) -> None:
+    """The trainer writes into the ledger how far it is; a metric of the worker shows it."""
+    told = job.progress or {}
+    metrics.JOB_PROGRESS.labels(job.model).set(told.get("step", 0) / max(told.get("of", 1), 1))
+
+
+def remove_checkpoints(ledger: Ledger, store_url: str) -> None:
+    """Removes the checkpoints of every job that has ended, also of those that ended while no worker had them."""
+    try:
+        store = CheckpointStore(store_url)
+        for job_id in store.jobs():
+            if _has_ended(ledger, job_id):
+                store.delete(job_id)
+    except (StoreUnavailable, LedgerUnavailable) as error:
+        _log.warning("checkpoints stay for now: %s", error)
+
+
+def _has_ended(ledger: Ledger, job_id: str) -> bool:
+    with ledger.read() as tx:
+        try:
+            return jobs.get_job(tx, job_id).status.final
+        except JobNotFound:
+            return False  # perhaps of another ledger that shares the store
 
 
 def _conclude(ledger: Ledger, lease: Lease, end: End, trainer: Trainer) -> AdaptationJob:

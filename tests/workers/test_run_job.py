@@ -25,7 +25,8 @@ from tests.fixtures.workshops import (
 from trimtab.jobs import AdaptationJob, JobStatus, Lease
 from trimtab.ledger import jobs, versions
 from trimtab.settings import TrainingSettings
-from workers.run_job import MAX_ATTEMPTS, run_job
+from trimtab.store import CheckpointStore
+from workers.run_job import MAX_ATTEMPTS, remove_checkpoints, run_job
 
 ENDLESS = small_training(epochs=100_000, lease_s=1.5)
 
@@ -71,6 +72,8 @@ def test_a_job_is_run_to_its_end_and_counted(tmp_path: Path, tiny_base_dir: Path
         gained = {"model": MODEL, "check": "parity", "result": "pass"}
         assert (REGISTRY.get_sample_value("trimtab_gate_checks_total", gained) or 0) >= 1
         assert REGISTRY.get_sample_value("trimtab_job_running", {"model": MODEL}) == 0
+        assert REGISTRY.get_sample_value("trimtab_job_progress_ratio", {"model": MODEL}) == 0
+        assert CheckpointStore(toy.settings.store_url).jobs() == set()
 
 
 def test_a_job_that_somebody_holds_or_that_ended_or_is_unknown_is_left_alone(
@@ -135,11 +138,15 @@ def test_the_lease_is_renewed_while_the_trainer_runs(tmp_path: Path, tiny_base_d
     with opened_job(tmp_path, tiny_base_dir, ENDLESS) as (toy, job):
         ends: set[float] = set()
 
-        def renewed_twice() -> bool:
-            ends.add(toy.job(job.id).lease_expires_at or 0.0)
-            return len(ends) > 2
+        shown: set[float | None] = set()
 
-        assert run_job(job.id, toy.settings, renewed_twice) is JobStatus.QUEUED
+        def renewed_while_it_trains() -> bool:
+            ends.add(toy.job(job.id).lease_expires_at or 0.0)
+            shown.add(REGISTRY.get_sample_value("trimtab_job_progress_ratio", {"model": MODEL}))
+            return len(ends) > 2 and any(shown)
+
+        assert run_job(job.id, toy.settings, renewed_while_it_trains) is JobStatus.QUEUED
+        assert all(0.0 <= share <= 1.0 for share in shown if share is not None)
 
 
 def test_a_trainer_that_dies_is_tried_again_and_then_given_up(tmp_path: Path, tiny_base_dir: Path) -> None:
@@ -166,3 +173,17 @@ def test_a_job_whose_workers_keep_dying_is_given_up(
             toy.claim(job, ttl_s=-1.0)
         assert run_job(job.id, toy.settings) is None
         assert toy.job(job.id).status is JobStatus.FAILED
+
+
+def test_checkpoints_go_with_their_jobs(tmp_path: Path, tiny_base_dir: Path) -> None:
+    """Those of a job that ended elsewhere too; those of a job that goes on, or that another ledger knows, stay."""
+    with opened_job(tmp_path, tiny_base_dir, small_training()) as (toy, job):
+        store, unknown = CheckpointStore(toy.settings.store_url), "f" * 32
+        for job_id in (job.id, unknown):
+            store.put(job_id, "0" * 64, b"x")
+        remove_checkpoints(toy.ledger, toy.settings.store_url)
+        assert store.jobs() == {job.id, unknown}
+        with toy.ledger.begin() as tx:
+            jobs.cancel(tx, job.id)
+        remove_checkpoints(toy.ledger, toy.settings.store_url)
+        assert store.jobs() == {unknown}
