@@ -42,22 +42,37 @@ const series = (label, stroke, format, more) =>
 
 function frame(title, data, parts, { range, marks, format }) {
   const place = h("div", { class: "chart", role: "img", "aria-label": title });
-  const plot = new uPlot(options(parts, range, marks, format), data, place);
+  const plot = new uPlot(options(parts, range, marks, format, data[0]), data, place);
+  plot.setLegend({ idx: data[0].length - 1 });
   drawn.add({ place, plot });
   watch(place, plot);
   return place;
 }
 
-function options(parts, range, marks, format) {
+function options(parts, range, marks, format, times) {
+  const clock = clockOf(times);
+  const last = times.length - 1;
   const axis = { stroke: token("--muted"), font: `12px ${token("--font")}`, grid: { stroke: token("--hairline"), width: 1 }, ticks: { show: false } };
   return {
     width: 600, height: HEIGHT, padding: [12, 8, 0, 0],
     scales: { y: { range } },
-    axes: [{ ...axis, grid: { show: false }, space: 70 }, { ...axis, size: 52, values: (_, at) => at.map(format) }],
-    series: [{}, ...parts],
+    axes: [{ ...axis, grid: { show: false }, space: 70, values: (_, at) => at.map(clock) }, { ...axis, size: 52, values: (_, at) => at.map(format) }],
+    series: [{ label: "At", value: (_, at) => (at === null ? "–" : clock(at)) }, ...parts],
     cursor: { points: { size: 7 }, drag: { x: false, y: false } },
-    hooks: { draw: [(plot) => drawMarks(plot, marks)] },
+    hooks: {
+      draw: [(plot) => drawMarks(plot, marks)],
+      // The legend speaks of the newest point while the pointer is elsewhere.
+      setLegend: [(plot) => { if (plot.legend.idx === null) plot.setLegend({ idx: last }); }],
+    },
   };
+}
+
+/** How times of this span are said. */
+function clockOf(times) {
+  const long = times.at(-1) - times[0] > 86400;
+  const given = long ? { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" } : { hour: "2-digit", minute: "2-digit" };
+  const format = new Intl.DateTimeFormat(undefined, { ...given, hourCycle: "h23" });
+  return (at) => format.format(new Date(1000 * at));
 }
 
 function drawMarks(plot, marks) {

@@ -9,6 +9,9 @@ export const count = (n) => whole.format(n);
 export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 export const short = (digest) => (digest ?? "").slice(0, 8);
 
+/** A number with its noun: plural(1, "alarm"), plural(2, "alarm"). */
+export const plural = (n, noun) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
+
 /** A share as a percentage. */
 export const percent = (share, digits = 0) => (isNumber(share) ? `${(100 * share).toFixed(digits)} %` : "–");
 
@@ -35,24 +38,26 @@ export function duration(seconds) {
 export const milliseconds = (seconds) =>
   isNumber(seconds) ? `${(1000 * seconds).toFixed(seconds < 0.01 ? 1 : 0)} ms` : "–";
 
-/** How long ago, from epoch seconds. */
-export function ago(at) {
+/** How long it is since epoch seconds. */
+function lapse(at) {
   const seconds = Math.max(0, Date.now() / 1000 - at);
   const [size, unit] = AGO.find(([least]) => seconds >= least) ?? [1, "s"];
-  return `${Math.floor(seconds / size)} ${unit} ago`;
+  return `${Math.floor(seconds / size)} ${unit}`;
 }
+
+const said = (at, form) => (form === "for" ? `for ${lapse(at)}` : `${lapse(at)} ago`);
 
 /** Date and time of epoch seconds. */
 export const moment = (at) => new Date(1000 * at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
-/** An element that says how long ago and keeps saying it; the whole date on hovering. */
-export function when(at) {
+/** An element that says how long ago (form "for": since when) and keeps saying it; the whole date on hovering. */
+export function when(at, form = "ago") {
   if (!isNumber(at) || at <= 0) return h("span", {}, "–");
   const exact = new Date(1000 * at).toISOString();
-  return h("time", { datetime: exact, title: moment(at), "data-at": at }, ago(at));
+  return h("time", { datetime: exact, title: moment(at), "data-at": at, "data-form": form }, said(at, form));
 }
 
 /** Says all `when` elements of the page anew. */
 export function refreshTimes() {
-  for (const each of document.querySelectorAll("time[data-at]")) each.textContent = ago(Number(each.dataset.at));
+  for (const each of document.querySelectorAll("time[data-at]")) each.textContent = said(Number(each.dataset.at), each.dataset.form);
 }

@@ -15,7 +15,7 @@ export function buildShell(root, { pages, onModel, onTheme, onSignOut }) {
   replace(root, [
     h("a", { class: "skip", href: "#page", onclick: (event) => { event.preventDefault(); main.focus(); } }, "To the page"),
     h("header", { class: "top" },
-      h("a", { class: "brand", href: "#/overview" }, mark(), h("span", {}, "Trimtab")),
+      h("a", { class: "brand", href: "#/overview", "aria-label": "Trimtab, to the overview" }, mark(), h("span", {}, "Trimtab")),
       h("div", { class: "top-model" }, picker, live),
       h("div", { class: "top-tools" }, themeButton(onTheme), account(onSignOut))),
     h("nav", { class: "nav", "aria-label": "Pages" }, [...links.values()]),

@@ -127,6 +127,22 @@ export function causeOf(cause) {
   return cause.reason ? `${why}: ${cause.reason}` : why;
 }
 
+const PARTS = { train: "training", gate: "the gate", selection: "choosing among rivals" };
+
+/** A part of the labels, of one class or of all: train:positive -> training, class “positive”. */
+export function partOf(part) {
+  const [name, label] = part.split(/:(.*)/s);
+  return label ? `${PARTS[name] ?? name}, class “${label}”` : PARTS[name] ?? name;
+}
+
+/** What an open job waits for, in a sentence. */
+export function waitingFor(job) {
+  const lacking = Object.entries(job.missing ?? {}).filter(([part, n]) => n > 0 && !part.includes(":"));
+  if (job.status === "queued") return "A worker takes it in a moment.";
+  if (job.status !== "waiting_for_labels" || !lacking.length) return job.meaning;
+  return `Labels are missing: ${lacking.map(([part, n]) => `${n} for ${partOf(part)}`).join(", ")}.`;
+}
+
 /** An event in a sentence. */
 export function eventOf({ kind, detail }) {
   const said = {

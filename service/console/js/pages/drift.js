@@ -7,11 +7,11 @@ import { h, toast } from "../dom.js";
 import { count, figure, when } from "../format.js";
 import { badge, button, card, empty, needs, notice, pageHead, table } from "../parts.js";
 import { may } from "../session.js";
-import { armOf, kindOf, severityOf, stateOf } from "../words.js";
+import { armOf, jobOf, kindOf, severityOf, stateOf } from "../words.js";
 import { evidenceCards } from "./evidence.js";
 
 const CHECKS = 200;
-const LISTED = 12;
+const LISTED = 8;
 const MOST_SHOWN = 12;
 
 export const drift = {
@@ -94,9 +94,9 @@ function story({ report, job, pinned }) {
 }
 
 function done(report, job) {
-  const what = report.job_id ? ["An adaptation was opened", job ? `: ${job.meaning.toLowerCase().replace(/\.$/, "")}` : "", ". "] : ["No adaptation was opened. "];
+  const what = report.job_id ? `An adaptation was opened${job ? `, and stands at “${jobOf(job.status)[1].toLowerCase()}”` : ""}. ` : `No adaptation was opened. ${report.kind_action ?? ""} `;
   const link = report.job_id ? h("a", { href: `#/adaptations?job=${report.job_id}` }, "See the adaptation") : null;
-  return notice(report.job_id ? "info" : "plain", h("span", {}, h("strong", {}, "What was done: "), what, report.kind_action ?? "", " "), link);
+  return notice(report.job_id ? "info" : "plain", h("span", {}, h("strong", {}, "What was done: "), what), link);
 }
 
 const checked = (report) => h("p", { class: "note" }, "Checked ", when(report.created_at),
@@ -117,7 +117,7 @@ function actions(status, context) {
   const accept = button("Accept this drift", () => acknowledge(status, context), { id: "acknowledge" });
   const adapt = button("Adapt now", () => openJob(context), { kind: "primary", id: "adapt" });
   const drifting = ["drifting", "cooldown", "needs_human", "adapting", "suspect"].includes(status.state);
-  return drifting ? [accept, adapt] : [adapt];
+  return [drifting ? accept : null, status.state === "adapting" ? null : adapt].filter(Boolean);
 }
 
 async function acknowledge(status, { model, refresh }) {

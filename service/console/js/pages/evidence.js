@@ -60,7 +60,7 @@ function labelShift(found) {
 function features(found) {
   const shown = found.filter((feature) => feature.before.length).slice(0, FEATURES);
   const legend = h("div", { class: "legend" }, h("span", { class: "key before" }, "before"), h("span", { class: "key after" }, "now"));
-  return card("Features that moved most", h("div", { class: "small-multiples" }, shown.map(feature)), { aside: legend });
+  return card("Features that moved most", h("div", { class: "small-multiples" }, shown.map(feature)), { aside: legend, note: "Each pair of bars holds a sixteenth of the known traffic: where “now” is higher, there is more of it." });
 }
 
 function feature(found) {

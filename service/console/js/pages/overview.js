@@ -3,11 +3,11 @@
 import { get, path } from "../api.js";
 import { stackedBars } from "../charts.js";
 import { h } from "../dom.js";
-import { count, milliseconds, percent, short, when } from "../format.js";
+import { count, milliseconds, percent, plural, when } from "../format.js";
 import { latency } from "../latency.js";
 import { badge, card, empty, linkButton, metric, notice, pageHead, progress, table } from "../parts.js";
 import { may } from "../session.js";
-import { eventOf, jobOf, kindOf, severityOf, stageOf, stateOf, toneOf } from "../words.js";
+import { eventOf, jobOf, kindOf, severityOf, stageOf, stateOf, toneOf, waitingFor } from "../words.js";
 
 const LATELY_S = 300;
 
@@ -52,21 +52,16 @@ function state({ drift, report, operated }) {
   const [kind, meaning] = drift.kind ? kindOf(drift.kind) : [null, null];
   const job = operated?.job && !operated.job.finished_at ? operated.job : null;
   return h("section", { class: `state ${tone}`, "aria-label": "State" },
-    h("div", { class: "state-head" }, badge(tone, name), h("span", { class: "state-since" }, drift.since ? ["for ", sinceOf(drift.since)] : null)),
+    h("div", { class: "state-head" }, badge(tone, name), h("span", { class: "state-since" }, drift.since ? when(drift.since, "for") : null)),
     h("p", { class: "state-says" }, kind ? `${kind}${drift.severity ? `, ${severityOf(drift.severity)}` : ""}. ${meaning}` : drift.detail),
     kind && drift.detail !== meaning ? h("p", {}, drift.detail) : null,
     job ? underWay(job) : null,
     h("div", { class: "actions" }, nextSteps(drift, report, job)));
 }
 
-const sinceOf = (at) => {
-  const shown = when(at);
-  return shown;
-};
-
 function underWay(job) {
   const [tone, name] = jobOf(job.status);
-  const step = job.progress ? `${stageOf(job.progress.stage)}${job.progress.of ? `, ${job.progress.step} of ${job.progress.of}` : ""}` : job.meaning;
+  const step = job.progress ? `${stageOf(job.progress.stage)}${job.progress.of ? `, ${job.progress.step} of ${job.progress.of}` : ""}` : waitingFor(job);
   const share = job.progress?.of ? job.progress.step / job.progress.of : 0;
   return notice(tone, h("div", { class: "under-way" }, h("strong", {}, `Adaptation: ${name.toLowerCase()}. `), step, job.progress ? progress(share, "Progress of the job") : null));
 }
@@ -86,7 +81,7 @@ function numbers({ drift, traffic, report, times, served }) {
     metric("Traffic", perMinute(traffic), `a minute, last ${LATELY_S / 60} min`),
     metric("Answer time", times ? milliseconds(times.p50) : "–", times ? `median; 95 % below ${milliseconds(times.p95)}${times.recent ? "" : ", since the start"}` : "no prediction yet"),
     accuracy(report),
-    metric("Events seen", count(drift.events_seen), `${count(drift.alarms_total)} alarms so far`),
+    metric("Events seen", count(drift.events_seen), `${plural(drift.alarms_total, "alarm")} so far`),
   ];
 }
 
@@ -130,12 +125,12 @@ function replicas(found) {
   return card("Replicas", table("Replicas", ["Replica", "Serves", "Reported", "Refused"], rows));
 }
 
-const servedBy = ({ serving }) =>
-  Object.entries(serving).map(([model, what]) => h("div", {}, `${model}: ${versionIn(what)}`));
+const servedBy = ({ serving }) => Object.entries(serving).map(([model, what]) => h("div", {}, `${model}: ${versionsIn(what)}`));
 
-function versionIn(what) {
-  if (what === null || typeof what !== "object") return String(what);
-  return what.version !== undefined ? `version ${what.version} ${short(what.digest)}` : JSON.stringify(what);
+/** What a replica says of a model: its champion and the versions that are loaded. */
+function versionsIn(what) {
+  const loaded = Object.keys(what.versions ?? {});
+  return `version ${what.champion ?? "–"}${loaded.length > 1 ? ` (${loaded.join(", ")} loaded)` : ""}`;
 }
 
 const refusals = ({ refused }) =>
