@@ -19,6 +19,7 @@ from trimtab.datafiles import Row
 from trimtab.errors import AlreadyExists, DataError, ModelNotFound
 from trimtab.ledger import versions
 from trimtab.ledger.examples import Example, add_examples
+from trimtab.ledger.gate_history import record_bits
 from trimtab.ledger.models import create_model, get_model, require_name
 from trimtab.pooling import load_checkpoint
 from trimtab.splits import choose_part, key_of
@@ -187,6 +188,7 @@ def publish_first(shop: Workshop, network: TrainableClassifier, start: Start, re
     with shop.ledger.begin() as tx:
         _record(tx, manifest, digest, start.base_name)
         add_examples(tx, first_examples)
+        record_bits(tx, model, 1, _bits(kept["gate"], score))
     return FirstVersion(1, digest, counts, score, start.fitted)
 
 
@@ -261,6 +263,14 @@ def _record(tx: Connection, manifest: AdapterManifest, digest: str, base_name: s
     versions.record_version(tx, model, 1, digest, None, accepted, manifest=asdict(manifest), gate=NO_GATE)
     versions.promote(tx, model, 1, actor="init", reason="first version")
     versions.set_alias(tx, model, "baseline", 1, actor="init", reason="first version")
+
+
+def _bits(gate: Sequence[_Kept], score: Scorecard) -> dict[str, dict[str, bool]]:
+    """{domain: {key: right}} of the gate examples."""
+    bits: dict[str, dict[str, bool]] = {}
+    for each, right in zip(gate, score.right, strict=True):
+        bits.setdefault(each.domain, {})[each.key] = bool(right)
+    return bits
 
 
 def _provenance(start: Start, counts: Mapping[str, int], score: Scorecard) -> Provenance:

@@ -25,6 +25,7 @@ from trimtab.labels import HELD_OUT, Labelled, usable
 from trimtab.ledger import examples, feedback, gate_history, models, samples, versions
 from trimtab.ledger.examples import Example
 from trimtab.ledger.gate_history import Bit
+from trimtab.ledger.given import given_rows
 from trimtab.ledger.models import ModelRow
 from trimtab.ledger.samples import PredictionRow
 from trimtab.ledger.versions import VersionState
@@ -32,7 +33,7 @@ from trimtab.splits import key_of
 from workers.fit import ReplaySet, TrainingSet
 from workers.memory import choose
 from workers.plan import Situation
-from workers.poisoning import cleaned
+from workers.poisoning import capped, cleaned
 
 MAX_REFERENCE = 2000  # reference texts of a domain
 MAX_PROJECTED = 500  # texts of the new domain, and as many of the memory
@@ -164,18 +165,20 @@ def gather(
 
     Args:
         budget: Exemplars that are replayed at most.
-        max_client_share: Of the training rows, where there are three clients or more.
+        max_client_share: Of what is trained on and of what judges, where there are three clients or more.
         at_least: Training rows that are left when near-copies and surplus are taken out, if there are as many.
     """
     model, quarantined = models.get_model(tx, job.model), gate_history.quarantined(tx, job.model)
     window = gate_history.outside(
         samples.window_rows(tx, job.model, job.window_from_seq, MAX_WINDOW), quarantined
     )
-    labelled = gate_history.outside(feedback.labelled(tx, job.model, job.window_from_seq), quarantined)
+    traffic = gate_history.outside(feedback.labelled(tx, job.model, job.window_from_seq), quarantined)
+    labelled = [*traffic, *given_rows(tx, job.model)]
     held_out = examples.keys(tx, job.model, HELD_OUT)
     remembered = examples.list_examples(tx, job.model, "memory")
     rows = usable(labelled, held_out, {e.key for e in remembered})
     train = cleaned(rows["train"], max_share=max_client_share, at_least=at_least)
+    judges = {part: tuple(capped(rows[part], max_client_share)) for part in ("selection", "gate")}
     gate_sets = _by_domain(examples.list_examples(tx, job.model, "gate"))
     said = {key_of(row.text) for row in labelled if row.text is not None}
     unlabelled = free_texts(window, said | held_out | {e.key for e in remembered})
@@ -187,8 +190,8 @@ def gather(
         model=model,
         champion=champion,
         domain=domain,
-        rows={**rows, "train": train.rows},
-        reference=new_reference(job.model, domain, window, (*rows["selection"], *rows["gate"]), trained),
+        rows={"train": train.rows, **judges},
+        reference=new_reference(job.model, domain, window, (*judges["selection"], *judges["gate"]), trained),
         memory=tuple(choose(remembered, budget)),
         gate_sets=gate_sets,
         references=_by_domain(examples.list_examples(tx, job.model, "reference")),
@@ -283,7 +286,9 @@ def name_domain(window: Sequence[PredictionRow], proposed: str, taken: Sequence[
 
 
 def _by_domain(found: Iterable[Example]) -> dict[str, tuple[Example, ...]]:
+    """Those that are not retired."""
     groups: dict[str, list[Example]] = {}
     for example in found:
-        groups.setdefault(example.domain, []).append(example)
+        if example.retired_by is None:
+            groups.setdefault(example.domain, []).append(example)
     return {domain: tuple(group) for domain, group in groups.items()}

@@ -17,6 +17,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from trimtab.splits import normalise
+from trimtab.stats.tango import Floats
 
 SEVERAL = 3  # clients from which on one of them may not dominate
 _WORDS = re.compile(r"[^\W\d_]+")
@@ -46,6 +47,7 @@ class DataReport:
         n: Rows.
         n_labels: Labels of the model.
         clients: Rows by client.
+        judged: By client, rows on which the champion is surer than on half of all rows; None: all rows.
         contradictions: Of these, rows whose label is not what the champion answers.
         duplicates: Rows that repeat the words of another one with the same label.
         class_distance: Total variation between the rows' classes and the window's; None: unknown.
@@ -56,6 +58,7 @@ class DataReport:
     n_labels: int
     clients: Mapping[str, int]
     contradictions: Mapping[str, int]
+    judged: Mapping[str, int] | None = None
     duplicates: int = 0
     class_distance: float | None = None
     capped: int = 0
@@ -113,21 +116,25 @@ def largest_cap(counts: Sequence[int], share: float) -> int:
 def report_of(
     rows: Sequence[Row],
     answers: Sequence[str],
+    confidence: Floats,
     n_labels: int,
     *,
     class_distance: float | None = None,
     capped: int = 0,
     copies: int = 0,
 ) -> DataReport:
-    """What the gate is told of the rows trained on; `answers`: the champion's label of each."""
-    contradictions = Counter(
-        _client(row) for row, answer in zip(rows, answers, strict=True) if row.label != answer
-    )
+    """What the gate is told of the rows trained on; the champion's label of each, and (n,) how sure it is.
+
+    Labels are compared with the surer half of the answers: where the champion knows little, they need not agree.
+    """
+    sure = confidence >= np.median(confidence) if len(rows) else np.empty(0, dtype=bool)
+    judged = [(row, answer) for row, answer, chosen in zip(rows, answers, sure, strict=True) if chosen]
     return DataReport(
         n=len(rows),
         n_labels=n_labels,
         clients=Counter(_client(row) for row in rows),
-        contradictions=contradictions,
+        judged=Counter(_client(row) for row, _ in judged),
+        contradictions=Counter(_client(row) for row, answer in judged if row.label != answer),
         duplicates=len(rows) - len(_distinct(rows)),
         class_distance=class_distance,
         capped=capped,

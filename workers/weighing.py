@@ -98,7 +98,7 @@ def weigh(shop: Workshop, task: Task, proposal: Proposal, material: Material) ->
         ),
         rows=rows_of([*past.values(), new], task, proposal, weighted=weighted),
         problems=problems_of(proposal.candidate.files, task.base, material.model.base_digest),
-        data=data_report(task, material),
+        data=data_report(task, material) if learns_from_labels(proposal) else None,
         update=_update(shop, task, proposal),
         uses=material.uses,
     )
@@ -149,18 +149,24 @@ def rows_of(sets: Sequence[GateSet], task: Task, proposal: Proposal, *, weighted
     )
 
 
+def learns_from_labels(proposal: Proposal) -> bool:
+    """Whether the window's labels have a part in it: else they may be as bad as they like."""
+    return not proposal.name.startswith(("prior", "temperature", "centre", "known"))
+
+
 def data_report(task: Task, material: Material) -> DataReport | None:
     """What the training rows are like; None where nothing was trained on."""
     rows = material.rows["train"]
     if not rows:
         return None
-    predicted = task.champion.answers.predicted(
+    said = task.champion.answers.probabilities(
         [row.text for row in rows], task.domain if task.named else None
     )
     window = task.champion.answers.predicted(task.window_texts, task.domain if task.named else None)
     return report_of(
         rows,
-        [task.labels[i] for i in predicted],
+        [task.labels[i] for i in said.argmax(axis=1)],
+        said.max(axis=1),
         len(task.labels),
         class_distance=total_variation(
             Counter(row.label for row in rows), Counter(task.labels[i] for i in window)

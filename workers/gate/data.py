@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.stats import fisher_exact
 
@@ -12,6 +14,7 @@ from workers.poisoning import SEVERAL, DataReport
 
 MAX_CONTRADICTIONS = 0.3  # share of one client's labels, beside other clients
 MIN_ROWS = 20  # of a client, to be judged
+IGNORANCE = 0.7  # share of its right answers by chance that a champion has at least, whatever the domain
 MAX_DUPLICATES = 0.1
 MAX_CLASS_DISTANCE = 0.4
 ROUNDING = 1.0  # rows by which a share may be above its limit
@@ -26,21 +29,26 @@ def data_checks(data: DataReport, settings: GateSettings) -> tuple[Check, ...]:
 def labels(data: DataReport, alpha: float) -> Check:
     """Whether labels are flipped: they contradict the champion more often than ignorance would.
 
-    Ignorance: a champion that knows nothing of a domain is right by chance, 1/k of the time. Half way from there to
-    never is where its answers are evidence against the labels. One client among others who does that is refused. Where
-    most of three or more do it, what the labels mean has changed. Between those (nobody to compare with, or one client
-    that contradicts more than 30 % of the time and more than the others) a person has to look.
+    Only rows on which the champion is surer than usual are compared. Ignorance: a champion that knows nothing of a
+    domain is right by chance, 1/k of the time; 0.7/k is safely below. One client among others is refused. Where most
+    of three or more do it, what the labels mean has changed. Where nobody says otherwise, nobody can tell: who is the
+    only one to label decides what is true, and past domains are guarded by their gate sets. One client that contradicts
+    more than 30 % of the time, and more than the others, waits for a person.
     """
-    judged = [client for client, n in sorted(data.clients.items()) if n >= MIN_ROWS]
+    judged = [client for client, n in sorted(_rows(data).items()) if n >= MIN_ROWS]
     level = alpha / max(len(judged), 1)
-    limit = 1.0 - 0.5 / data.n_labels
+    limit = 1.0 - IGNORANCE / data.n_labels
     flipped = [client for client in judged if _surely(data, client, level) > limit]
     odd = [client for client in judged if _stands_out(data, client, level)]
     result, word = Result.PASS, ""
     if flipped and not (len(judged) >= SEVERAL and 2 * len(flipped) > len(judged)):
         alone = len(flipped) == len(judged)
-        result = Result.INSUFFICIENT if alone else Result.FAIL
-        word = "changed meaning or flipped labels: a person should look" if alone else "they are flipped"
+        result = Result.PASS if alone else Result.FAIL
+        word = (
+            "nobody says otherwise: their meaning changed, or they are flipped"
+            if alone
+            else "they are flipped"
+        )
     elif odd and not flipped:
         result, limit, word = (
             Result.INSUFFICIENT,
@@ -102,19 +110,24 @@ def classes(n: int, distance: float) -> Check:
     )
 
 
+def _rows(data: DataReport) -> Mapping[str, int]:
+    """Compared rows by client."""
+    return data.clients if data.judged is None else data.judged
+
+
 def _share(data: DataReport, client: str) -> float:
-    return data.contradictions.get(client, 0) / data.clients[client]
+    return data.contradictions.get(client, 0) / _rows(data)[client]
 
 
 def _surely(data: DataReport, client: str, alpha: float) -> float:
     """Lower confidence bound of the share of a client's labels that contradict."""
-    return lower_bound(data.contradictions.get(client, 0), data.clients[client], 1.0 - alpha)
+    return lower_bound(data.contradictions.get(client, 0), _rows(data)[client], 1.0 - alpha)
 
 
 def _stands_out(data: DataReport, client: str, alpha: float) -> bool:
     """Whether the client's labels contradict more than 30 % of the time, and more often than those of the others."""
-    n, wrong = data.clients[client], data.contradictions.get(client, 0)
-    others = data.n - n, sum(data.contradictions.values()) - wrong
+    n, wrong = _rows(data)[client], data.contradictions.get(client, 0)
+    others = sum(_rows(data).values()) - n, sum(data.contradictions.values()) - wrong
     if not others[0] or _surely(data, client, alpha) <= MAX_CONTRADICTIONS:
         return False
     table = np.array([[wrong, n - wrong], [others[1], others[0] - others[1]]])

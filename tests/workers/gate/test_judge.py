@@ -228,7 +228,11 @@ def test_with_all_that_can_be_looked_at_a_good_candidate_is_promoted() -> None:
     [
         ({"problems": ("rank 80 is above 64",)}, Decision.REJECT, "rank 80"),
         ({"rows": rows(1000, 90, 200)}, Decision.REJECT, "flips"),
-        ({"data": replace(SOUND, contradictions={"a": 190})}, Decision.HOLD, "data:labels"),
+        (
+            {"data": replace(SOUND, clients={"a": 100, "b": 100}, contradictions={"a": 50, "b": 20})},
+            Decision.HOLD,
+            "data:labels",
+        ),
         (
             {"data": replace(SOUND, clients={"a": 100, "b": 100}, contradictions={"a": 95, "b": 20})},
             Decision.REJECT,
