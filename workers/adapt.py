@@ -14,7 +14,7 @@ from workers.artefact import Candidate, Provenance, library_versions, seal, with
 from workers.contest import Choice, choose
 from workers.gate import gate
 from workers.material import Material, gather
-from workers.plan import Plan, make_plan
+from workers.plan import Plan, insisted, make_plan
 from workers.preparing import make_task
 from workers.progress import JobProgress, Report
 from workers.publish import Outcome, bits_of, hold, new_examples, publish
@@ -44,6 +44,8 @@ def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
     base = load_base_of(material, shop)
     champion = load_version(shop, base, job.model, material.champion)
     plan = make_plan(material.situation(champion.bundle.remedy, base.device.type), shop.training)
+    if "method" in job.cause:
+        plan = insisted(plan, job.cause["method"])
     with shop.ledger.begin() as tx:
         jobs.set_plan(tx, lease, plan.as_json())
         if not plan.rivals:

@@ -198,13 +198,18 @@ def paired(one: Scorecard, other: Scorecard) -> tuple[float, float]:
     return float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(difference.size))
 
 
-def class_weights_of(proposal: Proposal, n_labels: int) -> Doubles:
-    """(k,) by which a past example of each class counts: q / p for a prior correction, else 1."""
-    before, after = (proposal.details.get(name) for name in ("prior_before", "prior_after"))
-    if before is None or after is None:
-        return np.ones(n_labels)
-    p, q = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
-    return np.divide(q, p, out=np.zeros_like(q), where=p > 0)
+def importance(proposal: Proposal, truth: npt.NDArray[np.int64]) -> Doubles | None:
+    """(n,) weights under which labelled texts have the classes' shares of today; None where these are not in question.
+
+    A prior correction is right for q(y): a text of class y counts q(y) / p(y), p being the shares of this very set, so
+    that sets collected under other shares are all judged on what the traffic is now.
+    """
+    after = proposal.details.get("prior_after")
+    if after is None:
+        return None
+    shares = np.asarray(after, dtype=np.float64)
+    have = np.bincount(truth, minlength=len(shares)) / max(len(truth), 1)
+    return np.asarray(shares[truth] / have[truth], dtype=np.float64)
 
 
 def _score(task: Task, answers: Answers) -> Scorecard:
@@ -213,13 +218,15 @@ def _score(task: Task, answers: Answers) -> Scorecard:
 
 
 def _scored(task: Task, proposal: Proposal, margin: float) -> Scored:
-    by_class, losses, forgets = class_weights_of(proposal, len(task.labels)), {}, []
+    losses: dict[str, float] = {}
+    forgets: list[str] = []
     for domain, kept in task.past.items():
         before, after = (
             answers.scorecard(kept.texts, kept.labels, domain)
             for answers in (task.champion.answers, proposal.answers)
         )
-        found = weighted_loss(before, after, by_class[kept.labels])
+        weights = importance(proposal, kept.labels)
+        found = weighted_loss(before, after, np.ones(before.n) if weights is None else weights)
         if found is not None:
             losses[domain] = found[0]
             if found[1] > margin:

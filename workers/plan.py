@@ -15,7 +15,7 @@ rival of every situation: an earlier version is tried where there is one. S3 (mi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from trimtab.drift import DriftKind
@@ -158,6 +158,15 @@ def make_plan(situation: Situation, training: TrainingSettings) -> Plan:
         max_seconds=training.max_seconds / max(sum(rival.name in TRAINED for rival in rivals), 1),
         seed=training.seed,
     )
+
+
+def insisted(plan: Plan, method: str) -> Plan:
+    """The plan with one remedy only, because somebody asked for it; it may decline still."""
+    others = (*plan.rivals, *plan.left_out)
+    left_out = tuple(Rival(each.name, f"{method} was asked for") for each in others if each.name != method)
+    rivals = (Rival(method, "asked for by hand"),)
+    reasons = (*plan.reasons, f"only {method} is tried: it was asked for")
+    return replace(plan, rivals=rivals, left_out=left_out, default=method, reasons=reasons)
 
 
 WORDS = {

@@ -62,8 +62,11 @@ def load_known(shop: Workshop, base: BaseModel, material: Material) -> tuple[Loa
     return tuple(load_version(shop, base, material.model.name, n) for n in material.known)
 
 
-def window_features(shop: Workshop, champion: LoadedVersion, material: Material) -> Floats:
-    """(n, d) feature rows that the champion's replicas made of the window's predictions."""
+def window_features(shop: Workshop, champion: LoadedVersion, material: Material) -> Floats | None:
+    """(n, d) feature rows that the champion's replicas made of the window's predictions.
+
+    None where the champion answered less than half of the window: then its texts have to be asked.
+    """
     names = References.from_bytes(champion.files[REFERENCES]).feature_map.names
     seqs = material.window_seqs or (0,)
     with shop.ledger.read() as tx:
@@ -76,7 +79,8 @@ def window_features(shop: Workshop, champion: LoadedVersion, material: Material)
             after_seq=seqs[0] - 1,
             until_seq=seqs[-1],
         )
-    return found.features[np.isin(found.seqs, seqs)]
+    rows = found.features[np.isin(found.seqs, seqs)]
+    return rows if 2 * len(rows) >= len(seqs) else None
 
 
 def without_contradicted(task: Task, material: Material) -> Task:

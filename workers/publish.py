@@ -87,9 +87,15 @@ def still_valid(tx: Connection, material: Material, verdict: Verdict) -> Verdict
 
 
 def remember(tx: Connection, budget: int, material: Material, task: Task, outcome: Outcome) -> None:
-    """Memory, gate, selection and reference examples of a version that was promoted, on probation."""
+    """Memory, gate, selection and reference examples of a version that was promoted, on probation.
+
+    What the labels contradict is not replayed any more, and a domain that they retire is not judged on any more.
+    """
     model = material.model.name
     retire(tx, model, task.contradicted, task.version)
+    for sets in (material.gate_sets, material.selection_sets):
+        untrue = [example.key for domain in task.retired for example in sets.get(domain, ())]
+        retire(tx, model, untrue, task.version, roles=("gate", "selection"))
     replace_memory(tx, model, choose(list_examples(tx, model, "memory"), budget))
     add_examples(tx, outcome.examples)
     gate_history.record_bits(tx, model, task.version, {material.domain: outcome.bits})

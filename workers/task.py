@@ -88,8 +88,8 @@ class Proposal:
         candidate: Files and answers; the champion's files where the remedy changes nothing.
         cost: Rank by expense, cheapest 0; decides within one standard error.
         reason: In words, for people.
-        details: Numbers worth keeping in the manifest. `prior_before`, `prior_after`: (k,) p(y) and q(y) of a prior
-            correction: examples of the past domains are weighted by q / p when it is judged.
+        details: Numbers worth keeping in the manifest. `prior_after`: (k,) shares of the classes that a prior
+            correction is right for: it is judged on examples weighted to these. `fit`: what a fit did.
     """
 
     name: str

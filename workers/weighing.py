@@ -13,7 +13,7 @@ from trimtab.labels import Labelled
 from trimtab.ledger.examples import Example
 from workers.artefact import delta_norms
 from workers.classifier import continue_from
-from workers.contest import class_weights_of
+from workers.contest import importance
 from workers.evaluate import Answers, Scorecard, scorecard
 from workers.gate import Evidence, Paired, Rows
 from workers.gate.evidence import Update
@@ -62,19 +62,18 @@ def weigh(shop: Workshop, task: Task, proposal: Proposal, material: Material) ->
     """Everything the gate looks at. Past domains are held against the champion and against the version that was
     first accepted on them, so that small losses do not add up from version to version.
 
-    Under a prior correction an example of a past domain counts by q(y) / p(y) of its class: it is judged on what the
-    traffic is now. The new domain's own labels have the new shares already.
+    Under a prior correction an example of a past domain counts by what its class is worth today: `importance`. The new
+    domain's own labels have the new shares already.
     """
     task.report("gate", 0, 1)
-    by_class = class_weights_of(proposal, len(task.labels))
     past = {
-        domain: past_set(material, domain, kept, by_class)
+        domain: past_set(proposal, material, domain, kept)
         for domain, kept in material.gate_sets.items()
         if domain not in task.retired
     }
     new = new_set(task, material)
     parity, n_parity = _parity(task, proposal, material)
-    weighted = not (by_class == 1.0).all()
+    weighted = "prior_after" in proposal.details
     return Evidence(
         delta_norms=delta_norms(task.base, proposal.candidate.bundle),
         parity=parity,
@@ -104,16 +103,17 @@ def weigh(shop: Workshop, task: Task, proposal: Proposal, material: Material) ->
     )
 
 
-def past_set(material: Material, domain: str, kept: Sequence[Example], by_class: Doubles) -> GateSet:
-    """A past domain's; `by_class`: (k,) weights."""
+def past_set(proposal: Proposal, material: Material, domain: str, kept: Sequence[Example]) -> GateSet:
+    """A past domain's; weighted where the proposal is a prior correction."""
     truth = material.indices(example.label for example in kept)
+    weights = importance(proposal, truth)
     return GateSet(
         domain=domain,
         named=True,  # a shift exists only for domains that clients name
         texts=tuple(example.text for example in kept),
         truth=truth,
         clients=tuple(example.client or "" for example in kept),
-        weights=by_class[truth],
+        weights=np.ones(len(kept)) if weights is None else weights,
     )
 
 

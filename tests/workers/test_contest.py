@@ -21,9 +21,9 @@ from trimtab.settings import GateSettings
 from workers.contest import (
     Scored,
     choose,
-    class_weights_of,
     compare,
     decide,
+    importance,
     paired,
     propose,
     weighted_loss,
@@ -236,7 +236,7 @@ def test_a_prior_correction_is_not_said_to_forget_what_is_rare_today(task: Task)
     """It answers the frequent class more often: wrong on the old shares, right on those of today."""
     candidate = with_remedy(task, Remedy(log_prior=(-3.0, 3.0)))
     proposal = Proposal(name="prior", candidate=candidate, cost=0, reason="")
-    shares = {"prior_before": [0.5, 0.5], "prior_after": [0.02, 0.98]}
+    shares = {"prior_after": [0.02, 0.98]}
     plain, weighted = (
         compare(task, [each], "prior", GateSettings()).entries[1].losses["film"]
         for each in (proposal, replace(proposal, details=shares))
@@ -245,9 +245,17 @@ def test_a_prior_correction_is_not_said_to_forget_what_is_rare_today(task: Task)
     assert weighted < 0.05
 
 
-def test_class_weights_are_the_ratio_of_the_shares(task: Task) -> None:
-    details = {"prior_before": [0.5, 0.25, 0.25, 0.0], "prior_after": [0.25, 0.5, 0.25, 0.0]}
-    candidate = with_remedy(task, Remedy())
-    proposal = Proposal(name="prior", candidate=candidate, cost=0, reason="", details=details)
-    assert class_weights_of(proposal, 4).tolist() == [0.5, 2.0, 1.0, 0.0]
-    assert class_weights_of(replace(proposal, details={}), 4).tolist() == [1.0] * 4
+@pytest.mark.parametrize("truth", [[0, 0, 0, 1], [0, 1, 1, 1], [0, 0, 1, 1]])
+def test_weighted_to_today_every_set_has_the_shares_of_today(task: Task, truth: list[int]) -> None:
+    proposal = Proposal(
+        name="prior",
+        candidate=with_remedy(task, Remedy()),
+        cost=0,
+        reason="",
+        details={"prior_after": [0.2, 0.8]},
+    )
+    labels = np.array(truth)
+    weights = importance(proposal, labels)
+    assert weights is not None
+    assert weights[labels == 1].sum() / weights.sum() == pytest.approx(0.8)
+    assert importance(replace(proposal, details={}), labels) is None

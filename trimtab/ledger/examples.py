@@ -18,6 +18,8 @@ from trimtab.ledger.tombstones import without_forgotten
 from trimtab.ledger.upsert import insert_into
 
 ROLES = ("memory", "gate", "selection", "reference")
+# Rows of a file that was given to one adaptation, by the part that they fall into (trimtab.ledger.given).
+GIVEN_ROLES = ("given_train", "given_selection", "given_gate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +118,14 @@ def replace_memory(tx: Connection, model: str, examples: Iterable[Example]) -> i
     return add_examples(tx, (example for example in examples if example.retired_by is None))
 
 
-def retire(tx: Connection, model: str, keys: Sequence[str], version: int = 0) -> int:
-    """Take exemplars that newer labels contradict out of replay, for this version; returns how many.
+def retire(
+    tx: Connection, model: str, keys: Sequence[str], version: int = 0, roles: Sequence[str] = ("memory",)
+) -> int:
+    """Take examples that newer labels contradict out of use, for this version; returns how many.
 
     They come back when the version is rolled back, and are deleted when its watch is over.
     """
-    chosen = (table.c.model == model, table.c.role == "memory", table.c.retired_by.is_(None))
+    chosen = (table.c.model == model, table.c.role.in_(list(roles)), table.c.retired_by.is_(None))
     return sum(
         tx.execute(update(table).where(*chosen, table.c.key.in_(batch)).values(retired_by=version)).rowcount
         for batch in in_batches(sorted(set(keys)))
@@ -164,8 +168,8 @@ def _count(tx: Connection) -> int:
 
 
 def _row(example: Example, added_at: float) -> dict[str, Any]:
-    if example.role not in ROLES:
-        raise ValueError(f"role {example.role!r} is none of {', '.join(ROLES)}")
+    if example.role not in {*ROLES, *GIVEN_ROLES}:
+        raise ValueError(f"role {example.role!r} is none of {', '.join((*ROLES, *GIVEN_ROLES))}")
     row = asdict(example) | {"created_at": example.created_at or added_at}
     del row["id"]
     return row
