@@ -25,9 +25,10 @@ import torch
 from benchmarks.adaptation.cells import Cells
 from benchmarks.adaptation.data import Study
 from benchmarks.adaptation.methods import METHODS
-from benchmarks.adaptation.report import NAME, write_report
+from benchmarks.adaptation.report import MISSING, NAME, write_report
 from benchmarks.adaptation.results import Results
 from benchmarks.adaptation.stream import Runner, Seed
+from benchmarks.serving.environments import PeerMissing
 from service.demo.data import LABELS, cache_dir, fetch_archive, load_domains
 from service.demo.model import packaged_model
 
@@ -65,12 +66,15 @@ def works(study: Study, seeds: int, names: Sequence[str]) -> Iterator[Work]:
 
 
 def make(runner: Runner, work: Work) -> float:
-    """Makes what is missing of a chain; returns the seconds that it took."""
+    """Makes what is missing of a chain; returns the seconds that it took. A peer that cannot be had is noted."""
     started, seed = time.monotonic(), Seed(runner.study, work.seed)
-    if work.method == JOINT:
-        runner.joint(seed)
-    else:
-        runner.chain(seed, BY_NAME[work.method], work.order)
+    try:
+        if work.method == JOINT:
+            runner.joint(seed)
+        else:
+            runner.chain(seed, BY_NAME[work.method], work.order)
+    except PeerMissing as error:
+        (runner.cells.directory / MISSING).write_text(f"{error}\n", encoding="utf-8")
     return time.monotonic() - started
 
 

@@ -36,6 +36,7 @@ def replay_set(memory: Sequence[Exemplar], n_labels: int) -> ReplaySet:
         texts=tuple(each["text"] for each in memory),
         labels=np.array([each["label"] for each in memory], dtype=np.int64),
         logits=np.array([each["logits"] for each in memory], dtype=np.float32).reshape(-1, n_labels),
+        domains=tuple(each["domain"] for each in memory),
     )
 
 

@@ -49,6 +49,7 @@ class Method:
     """A column of the report.
 
     Attributes:
+        learn: Makes the next version; None: a peer goes through the whole stream in a process of its own.
         few: With few labels a domain.
         unlabelled_only: Without labels, on the first domain of the first order alone.
         replays: Whether exemplars are kept from step to step.
@@ -57,7 +58,7 @@ class Method:
     name: str
     title: str
     code: int
-    learn: Callable[[Situation], Made]
+    learn: Callable[[Situation], Made] | None
     few: bool = False
     unlabelled_only: bool = False
     replays: bool = False
@@ -190,6 +191,7 @@ def silent(_step: int, _of: int) -> None:
 OURS = Method("plan", "the plan", 1, plan, replays=True)
 FEW = Method("plan-few", "the plan, few labels", 1, plan, few=True, replays=True)
 NO_LABELS = Method("self-training", "self-training, no labels", 1, self_training, unlabelled_only=True)
+AVALANCHE = Method("avalanche", "Avalanche's replay", 1, None)
 # In the order of importance: what is run first.
 METHODS = (
     OURS,
@@ -199,5 +201,6 @@ METHODS = (
     FEW,
     NO_LABELS,
     Method("ewc", "EWC", 1, ewc),
+    AVALANCHE,
     Method("derpp", "DER++ alone", 1, derpp, replays=True),
 )

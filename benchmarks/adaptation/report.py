@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.adaptation.charts import interval_chart
 from benchmarks.adaptation.goals import goals, most_forgotten
-from benchmarks.adaptation.methods import METHODS
+from benchmarks.adaptation.methods import AVALANCHE, METHODS
 from benchmarks.adaptation.results import Chain, Order, Results
 from benchmarks.adaptation.scores import (
     Doubles,
@@ -26,6 +26,7 @@ from benchmarks.serving.machine import facts
 from benchmarks.serving.markdown import facts_table, goals_table, table
 
 NAME = "report.md"
+MISSING = "missing-peer.txt"
 ABOUT = """\
 Text: the human-rated sentences of Hutto & Gilbert (ICWSM 2014) in four domains, split anew for every seed: whole
 reviews and articles are in one part, retweets are one tweet. Version 1 learns the source, then every new domain brings
@@ -61,7 +62,7 @@ def write_report(results: Results) -> str:
     ]
     for order in study.orders:
         parts += _after(results, order)
-    parts += [*_matrices(results), *_chosen(results), "## The prototype\n", PROTOTYPE]
+    parts += [*_left_out(results), *_matrices(results), *_chosen(results), "## The prototype\n", PROTOTYPE]
     report = "\n".join(parts)
     (results.cells.directory / NAME).write_text(report, encoding="utf-8")
     return report
@@ -138,6 +139,16 @@ def _row(title: str, chain: Chain, results: Results) -> list[str]:
         f"{np.median(chain.cpu_s):.0f}",
         str(len(chain.seeds)),
     ]
+
+
+def _left_out(results: Results) -> list[str]:
+    """Why the peer is not in the tables, where it is not."""
+    path, there = results.cells.directory / MISSING, results.chain(AVALANCHE, results.study.orders[0])
+    return (
+        [f"{AVALANCHE.title} is left out: {path.read_text(encoding='utf-8')}"]
+        if path.exists() and not there
+        else []
+    )
 
 
 def _matrices(results: Results) -> list[str]:
