@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 from trimtab.errors import QueueUnavailable
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.labels import LabelNeeds, missing_labels, usable_counts
-from trimtab.ledger import Ledger, jobs, models, reports, samples
+from trimtab.ledger import Ledger, examples, jobs, models, reports, samples
 from trimtab.ledger.clock import now
+from trimtab.ledger.tombstones import expire_tombstones
 from trimtab.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -90,10 +91,14 @@ class Nudger:
 
 @dataclass
 class Expiry:
-    """Deletes samples and reports that are older than the retention, once in a while."""
+    """Deletes what is older than its retention, once in a while.
+
+    retention_s: of samples and reports. memory_s: of exemplars; 0: they stay.
+    """
 
     ledger: Ledger
     retention_s: float
+    memory_s: float = 0.0
     _done_at: float = field(default=-EXPIRE_EVERY_S, init=False)
 
     def expire(self) -> int:
@@ -101,15 +106,20 @@ class Expiry:
         if time.monotonic() - self._done_at < EXPIRE_EVERY_S:
             return 0
         self._done_at = time.monotonic()
-        self._in_batches(reports.expire_reports)
-        return self._in_batches(samples.expire)
+        with self.ledger.begin() as tx:
+            expire_tombstones(tx)
+        if self.memory_s:
+            self._in_batches(examples.expire_memory, self.memory_s)
+        kept_s = self.retention_s or FEATURES_KEPT_S
+        self._in_batches(reports.expire_reports, kept_s)
+        return self._in_batches(samples.expire, kept_s)
 
-    def _in_batches(self, expire: Callable[[Connection, float, int], int]) -> int:
+    def _in_batches(self, expire: Callable[[Connection, float, int], int], kept_s: float) -> int:
         """Short transactions, for the API writes to the ledger, too."""
         total, gone = 0, EXPIRE_BATCH
         while gone == EXPIRE_BATCH:
             with self.ledger.begin() as tx:
-                gone = expire(tx, self.retention_s or FEATURES_KEPT_S, EXPIRE_BATCH)
+                gone = expire(tx, kept_s, EXPIRE_BATCH)
             total += gone
         return total
 

@@ -15,6 +15,7 @@ from monitoring.detector import Detector, Windows
 from monitoring.e_detector import N_BETS, start
 from monitoring.histograms import Doubles
 from trimtab.drift import MonitorState
+from trimtab.ledger.tombstones import last_burial
 from trimtab.ledger.windows import PredictionWindow, newest_rows
 
 
@@ -26,12 +27,14 @@ class Following:
         version: The version it follows.
         detector: Its statistics.
         at_seq: Newest sample taken.
+        forgot_at: When samples were last forgotten on demand, as far as it knows: later it is made again without them.
         starts: First sequence number of each block that it holds, oldest first.
     """
 
     version: int
     detector: Detector
     at_seq: int
+    forgot_at: float
     starts: deque[int]
 
     def take(self, block: PredictionWindow) -> None:
@@ -60,12 +63,15 @@ class Detectors:
 
     def of(self, tx: Connection, state: MonitorState, baseline: Baseline) -> Following:
         """The detector that has taken exactly what the state says."""
-        held = self._held.get(state.model)
-        if held is None or (held.version, held.at_seq) != (baseline.version, position(state)):
-            held = self._held[state.model] = self._restored(tx, state, baseline)
+        held, forgot_at = self._held.get(state.model), last_burial(tx)
+        wanted = (baseline.version, position(state), forgot_at)
+        if held is None or (held.version, held.at_seq, held.forgot_at) != wanted:
+            held = self._held[state.model] = self._restored(tx, state, baseline, forgot_at)
         return held
 
-    def _restored(self, tx: Connection, state: MonitorState, baseline: Baseline) -> Following:
+    def _restored(
+        self, tx: Connection, state: MonitorState, baseline: Baseline, forgot_at: float
+    ) -> Following:
         block, known = self.windows.block, baseline.known
         rows = newest_rows(
             tx,
@@ -79,7 +85,7 @@ class Detectors:
         rows = rows.cut(len(rows) % block, len(rows))
         detector = Detector.restore(known, self.windows, rows.features, _log_m(state, known.n_features))
         starts = deque(rows.seqs[::block].tolist(), maxlen=self.windows.long // block)
-        return Following(baseline.version, detector, position(state), starts)
+        return Following(baseline.version, detector, position(state), forgot_at, starts)
 
 
 def position(state: MonitorState) -> int:

@@ -65,7 +65,7 @@ def open_station(settings: Settings, nudge: Callable[[str], None]) -> Iterator[S
         baselines=baselines,
         detectors=Detectors(baselines.windows),
         nudger=Nudger(nudge, settings.monitor.renudge_s),
-        expiry=Expiry(ledger, retention_s),
+        expiry=Expiry(ledger, retention_s, settings.memory.retention_s),
         asking=Asking(ledger, settings.labels),
         rules=Rules.of(settings.drift, settings.policy),
         owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",

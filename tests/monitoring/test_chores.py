@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+from sqlalchemy import update
+
 from monitoring.chores import Expiry, Nudger
 from tests.fixtures.references import traffic
 from tests.monitoring.conftest import Place
 from tests.monitoring.test_policy import job, report
 from trimtab.jobs import JobStatus
-from trimtab.ledger import reports, samples
+from trimtab.ledger import examples, reports, samples
+from trimtab.ledger.examples import Example
+from trimtab.ledger.forget import forget
+from trimtab.ledger.schema import forgotten
+from trimtab.ledger.tombstones import last_burial
 
 QUEUED = replace(job(JobStatus.QUEUED), lease_token=0)
 
@@ -49,6 +56,25 @@ def test_old_samples_expire_in_batches_and_once_a_while(place: Place) -> None:
     assert expiry.expire() == 0
     with place.ledger.read() as tx:
         assert len(samples.window_rows(tx, "sentiment", 0, 100)) == 10
+
+
+@pytest.mark.parametrize(("memory_s", "left"), [(0.0, {"old", "new"}), (60.0, {"new"})])
+def test_exemplars_expire_only_if_so_asked(place: Place, memory_s: float, left: set[str]) -> None:
+    with place.ledger.begin() as tx:
+        common = Example(model="sentiment", domain="d", role="memory", text="x", key="old", created_at=1.0)
+        examples.add_examples(tx, [common, replace(common, key="new", created_at=4e9)])
+    Expiry(place.ledger, retention_s=60.0, memory_s=memory_s).expire()
+    with place.ledger.read() as tx:
+        assert examples.keys(tx, "sentiment", ["memory"]) == left
+
+
+def test_names_that_were_forgotten_expire(place: Place) -> None:
+    with place.ledger.begin() as tx:
+        forget(tx, client="ada")
+        tx.execute(update(forgotten).values(expires_at=1.0))
+    Expiry(place.ledger, retention_s=60.0).expire()
+    with place.ledger.read() as tx:
+        assert last_burial(tx) == 0.0
 
 
 def test_old_reports_expire_with_the_samples_but_those_that_opened_a_job(place: Place) -> None:

@@ -110,6 +110,19 @@ def test_samples_that_were_deleted_make_the_window_shorter_and_no_error(tx: Conn
     assert restored.at_seq == 100
 
 
+def test_what_is_forgotten_leaves_the_windows_in_memory_at_the_next_look(tx: Connection) -> None:
+    held = Detectors(WINDOWS)
+    state = follow(tx, held, MonitorState(model=MODEL, version=1), 10)
+    before = held.of(tx, state, BASELINE)
+    assert held.of(tx, state, BASELINE) is before
+    assert STREAM[94].tolist() in before.detector.rows.tolist()
+    forget(tx, prediction_id="p95")
+    after = held.of(tx, state, BASELINE)
+    assert STREAM[94].tolist() not in after.detector.rows.tolist()
+    assert (after.at_seq, after.log_m) == (before.at_seq, before.log_m)
+    assert held.of(tx, state, BASELINE) is after
+
+
 def test_a_state_of_other_features_begins_without_evidence(tx: Connection) -> None:
     state = follow(tx, Detectors(WINDOWS), MonitorState(model=MODEL, version=1), 10)
     odd = replace(state, log_m=state.log_m[:-1])
