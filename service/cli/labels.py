@@ -1,21 +1,28 @@
-"""`trimtab labels`: take predictions out to be labelled, and bring the labels back."""
+"""`trimtab labels`: take texts out to be labelled, and bring the labels back."""
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.entry import open_ledger, settings_of
 from service.cli.look import Name
-from trimtab.errors import DataError
+from trimtab.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from trimtab.ledger.feedback import FeedbackItem
+    from sqlalchemy import Connection
 
+    from service.label_files import Given
+    from trimtab.ledger.feedback import FeedbackOutcome
+    from trimtab.ledger.label_requests import LabelRequest
+    from trimtab.ledger.samples import PredictionRow
+
+CLIENT = "file"
+LEASE_S = 86_400.0  # nobody else is given an exported request for so long
 app = typer.Typer(help="Labels by file.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -23,23 +30,24 @@ app = typer.Typer(help="Labels by file.", no_args_is_help=True, pretty_exception
 def export(
     ctx: typer.Context,
     name: Name,
-    out: Annotated[Path | None, typer.Option(help="JSON Lines file (else standard output).")] = None,
+    out: Annotated[Path | None, typer.Option(help="File (else standard output).")] = None,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 1_000,
+    format_: Annotated[
+        str, typer.Option("--format", help="native (JSON Lines), csv or label-studio.", metavar="FORMAT")
+    ] = "native",
 ) -> None:
-    """Predictions that have no label yet: prediction_id, text, predicted; add `label` and import the file."""
-    from trimtab.ledger.models import get_model
-    from trimtab.ledger.samples import unlabelled_rows
+    """What a waiting job asks labels for, else predictions without a label; fill in `label`, import the file.
 
-    with open_ledger(settings_of(ctx)) as ledger, ledger.read() as tx:
-        get_model(tx, name)
-        rows = unlabelled_rows(tx, name, 0, limit)
-    lines = [
-        json.dumps(
-            {"prediction_id": row.prediction_id, "text": row.text, "predicted": row.label}, ensure_ascii=False
-        )
-        for row in rows
-    ]
-    content = "".join(line + "\n" for line in lines)
+    Requests are held for a day, so that nobody else labels them meanwhile. What was predicted is left out: it sways.
+    """
+    from service.label_files import Format, written
+    from trimtab.ledger.models import get_model
+
+    if format_ not in set(Format):
+        raise InvalidInput(f"--format {format_}: use one of {', '.join(Format)}")
+    with open_ledger(settings_of(ctx)) as ledger, ledger.begin() as tx:
+        labels = get_model(tx, name).labels
+        content = written(_to_label(tx, name, limit), labels, Format(format_))
     if out is None:
         sys.stdout.write(content)
     else:
@@ -49,44 +57,71 @@ def export(
 @app.command(name="import")
 def import_(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="JSON Lines of prediction_id and label, optional annotator.")],
+    file: Annotated[
+        Path, typer.Argument(help="What was exported, with labels; or Label Studio's JSON export.")
+    ],
 ) -> None:
-    """Record labels as feedback; all or nothing."""
-    from trimtab.ledger.feedback import record_feedback
+    """Record labels as feedback, and answer the requests that they are about; a file that cannot be read changes
+    nothing."""
+    from service.label_files import read_labels
 
-    items = read_labels(file)
+    given = read_labels(file)
     with open_ledger(settings_of(ctx)) as ledger, ledger.begin() as tx:
-        outcome = record_feedback(tx, items)
-    counts = f"{outcome.joined} joined, {outcome.pending} pending, {outcome.duplicates} known already"
-    sys.stdout.write(f"{outcome.accepted} accepted ({counts}), {len(outcome.rejected)} rejected\n")
-    for index, reason in outcome.rejected:
-        sys.stdout.write(f"  {items[index].prediction_id}: {reason}\n")
-    if outcome.rejected:
+        answered, refused, others = _answer(tx, given)
+        outcome = _as_feedback(tx, others)
+    refused += [f"{others[i].prediction_id}: {reason}" for i, reason in outcome.rejected]
+    counts = f"{outcome.joined} joined, {outcome.pending} pending, {answered} requests answered"
+    sys.stdout.write(
+        f"{outcome.accepted + answered} accepted ({counts}), {outcome.duplicates} known already, "
+        f"{len(refused)} rejected\n"
+    )
+    for reason in refused:
+        sys.stdout.write(f"  {reason}\n")
+    if refused:
         raise typer.Exit(1)
 
 
-def read_labels(file: Path) -> list[FeedbackItem]:
-    """The items of a label file. Raises DataError with file, line, reason and what would be right."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{file}: not valid UTF-8: save the file as UTF-8") from None
-    return [_item(file, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+def _to_label(tx: Connection, name: str, limit: int) -> Sequence[LabelRequest | PredictionRow]:
+    from trimtab.ledger.label_requests import Labeller, lease_requests
+    from trimtab.ledger.samples import unlabelled_rows
+
+    requests = lease_requests(tx, name, Labeller(CLIENT), limit=limit, lease_s=LEASE_S)
+    return requests or unlabelled_rows(tx, name, 0, limit)
 
 
-def _item(file: Path, number: int, line: str) -> FeedbackItem:
-    from trimtab.ledger.feedback import FeedbackItem
+def _answer(tx: Connection, given: list[Given]) -> tuple[int, list[str], list[Given]]:
+    """How many requests were answered, why others were not, and the labels that are about no request (any more)."""
+    from trimtab.ledger.label_requests import Labeller, answer
 
-    expected = 'write {"prediction_id": "...", "label": "..."}'
-    try:
-        values: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{file}, line {number}: not valid JSON ({error.msg}): {expected}") from None
-    members = values if isinstance(values, dict) else {}
-    strings = {name: members.get(name, "") for name in ("prediction_id", "label", "annotator")}
-    for name, value in strings.items():
-        if not isinstance(value, str) or (name != "annotator" and not value):
-            raise DataError(f"{file}, line {number}: {name} is not a string or missing: {expected}")
-    return FeedbackItem(**strings, client="import")
+    answered, refused, others = 0, [], []
+    for each in given:
+        try:
+            if each.request_id:
+                answer(tx, each.request_id, each.label or "", Labeller(CLIENT, each.annotator))
+                answered += 1
+            else:
+                others.append(each)
+        except NotFound as error:
+            if each.prediction_id:
+                others.append(each)
+            else:
+                refused.append(f"{each.request_id}: {error}")
+        except (Conflict, InvalidInput) as error:
+            refused.append(f"{each.request_id}: {error}")
+    return answered, refused, others
+
+
+def _as_feedback(tx: Connection, given: list[Given]) -> FeedbackOutcome:
+    from trimtab.ledger.feedback import FeedbackItem, record_feedback
+
+    items = [
+        FeedbackItem(
+            prediction_id=each.prediction_id,
+            label=each.label or "",
+            annotator=each.annotator,
+            observed_at=each.observed_at.timestamp() if each.observed_at else None,
+            client=CLIENT,
+        )
+        for each in given
+    ]
+    return record_feedback(tx, items)

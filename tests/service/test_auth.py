@@ -55,6 +55,7 @@ EXPECTED = {
     ("GET", "/admin/v1/jobs/{job_id}"): "operate",
     ("POST", "/admin/v1/jobs/{job_id}/cancel"): "operate",
     ("POST", "/admin/v1/alerts"): "operate",
+    ("DELETE", "/admin/v1/samples"): "operate",
     ("GET", "/admin/v1/replicas"): "operate",
     ("GET", "/admin/v1/events"): "operate",
 }
@@ -100,7 +101,9 @@ def test_every_route_lets_exactly_its_role_in(keyed: Deployment, api: RunningApi
     tickets = {str(role): keyed.add_key(f"only-{role}", role) for role in Role}
     eventually(lambda: all(_known(api, key) for key in tickets.values()), "the keys")
     for (method, path), needed in EXPECTED.items():
-        url = path.format(model="nobody", version="7", report_id="x", alias="champion", job_id="x")
+        url = path.format(
+            model="nobody", version="7", report_id="x", alias="champion", job_id="x", request_id="x"
+        )
         anonymous = api.http.request(method, url).status_code
         assert (anonymous == 401) == (needed is not None), (method, path)
         for role, key in tickets.items():
