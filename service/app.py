@@ -31,6 +31,7 @@ from service.routes import (
     console,
     drift,
     feedback,
+    forget,
     health,
     infer,
     jobs,
@@ -71,6 +72,7 @@ _ROUTES = (
     metrics,
     traffic,
     console,
+    forget,
 )
 
 

@@ -318,6 +318,15 @@ class JobInfo(BaseModel):
     finished_at: float | None = None
 
 
+class ForgottenInfo(BaseModel):
+    """How many rows went; examples by role (memory, gate, selection, reference)."""
+
+    predictions: int
+    feedback: int
+    label_requests: int
+    examples: dict[str, int]
+
+
 class JobList(BaseModel):
     """Jobs, newest first."""
 

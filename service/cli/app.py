@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import act, demo, drift, keep, keys, labels, look, processes, replay
+from service.cli import act, demo, drift, forget, keep, keys, labels, look, processes, replay
 from service.cli.entry import Entry
 from service.threads import prepare_environment
 from trimtab.errors import (
@@ -49,7 +49,7 @@ def common(
     ctx.obj = Entry(config=config, home=home)
 
 
-for module in (act, processes, look, drift, keep, demo, replay):
+for module in (act, processes, look, drift, forget, keep, demo, replay):
     module.register(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
