@@ -21,7 +21,7 @@ from trimtab.adapter import CONFIG, HEAD, REFERENCES, REMEDY, WEIGHTS, AdapterMa
 from trimtab.base import BaseModel, Encoded
 from trimtab.errors import BaseMismatch, MalformedAdapter, SelfTestFailed
 from trimtab.features import FeatureMap, Floats, Outputs, References, log_softmax
-from trimtab.kernels import Precision, Reducer
+from trimtab.kernels import Precision, Reducer, fuse_activations
 from trimtab.packing import PADDED_TEXTS, own_bytes, packed_states, padded_states, share_tensors
 
 # Tokens of one packed pass: matrix products gain nothing beyond (CPU), or fill the card (CUDA).
@@ -175,6 +175,8 @@ def build_bundle(
     head = read_tensors(files[HEAD], HEAD)
     weight, bias = _head_of(head, len(manifest.labels), base.hidden_size)
     encoder = merge(base.runner.encoder, read_tensors(files[WEIGHTS], WEIGHTS), lora_scaling(files[CONFIG]))
+    if base.runner.fuses:
+        fuse_activations(encoder)
     return ModelBundle(
         model=manifest.model,
         version=manifest.version,

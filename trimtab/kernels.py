@@ -25,10 +25,15 @@ _SMALLEST = 1e-12
 
 
 class OneDnnLinear(nn.Linear):
-    """nn.Linear by oneDNN, which knows AVX-512 of every maker; the BLAS behind nn.Linear may not."""
+    """nn.Linear by oneDNN, which knows AVX-512 of every maker; the BLAS behind nn.Linear may not.
+
+    then: the activation that oneDNN applies while the product is still in the cache.
+    """
+
+    then: Literal["none", "gelu"] = "none"
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
-        return _onednn(input, self.weight, self.bias)
+        return _onednn(input, self.weight, self.bias, self.then)
 
 
 class Int8Linear(nn.Module):
@@ -40,8 +45,9 @@ class Int8Linear(nn.Module):
     y = step (q W^T) + offset sum(W) + b.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, then: Literal["none", "gelu"] = "none") -> None:
         super().__init__()
+        self.then = then
         scales = weight.abs().amax(dim=1).clamp_min(_SMALLEST) / 127
         whole = (weight / scales[:, None]).round().to(torch.int8)
         # (in, out), as the product takes it.
@@ -59,6 +65,7 @@ class Int8Linear(nn.Module):
         whole = torch.sub(rows, offset).mul_(1 / step).round_().clamp_(-128, 127).to(torch.int8)
         product = torch._int_mm(whole, self.weight) * step  # noqa: SLF001  # sums in 32 bits, exactly
         out = torch.addcmul(self.bias, offset, self.sums).addcmul_(product, self.scales)
+        out = nn.functional.gelu(out) if self.then == "gelu" else out
         return out.view(*x.shape[:-1], -1)
 
 
@@ -68,6 +75,29 @@ def with_fast_linears(encoder: nn.Module, device: torch.device) -> nn.Module:
         for name, layer in linears(encoder):
             encoder.set_submodule(name, _by_onednn(layer))
     return encoder
+
+
+def fuse_activations(encoder: nn.Module) -> int:
+    """Lets oneDNN apply the GELUs that follow its products, in place; returns how many.
+
+    Found are modules of nothing but a linear layer and a GELU, such as BERT's intermediate layer. Whether that is the
+    order in which they are run is for the caller to find out, by comparing outputs.
+    """
+    n = 0
+    for module in encoder.modules():
+        match [*module.named_children()]:
+            case [(_, OneDnnLinear() as layer), (name, activation)] if _is_exact_gelu(activation):
+                layer.then = "gelu"
+                setattr(module, name, nn.Identity())
+                n += 1
+    return n
+
+
+def _is_exact_gelu(activation: nn.Module) -> bool:
+    """torch's own GELU or that of transformers, without the approximation by tanh."""
+    if isinstance(activation, nn.GELU):
+        return activation.approximate == "none"
+    return getattr(activation, "act", None) is nn.functional.gelu
 
 
 @cache
@@ -105,9 +135,9 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _onednn(x, weight, bias) if onednn_is_faster() else nn.functional.linear(x, weight, bias)
 
 
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    # What torch.compile calls for a frozen linear layer: it has no public name.
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, then: str = "none") -> Tensor:
+    # What torch.compile calls for a frozen linear layer: it has no public name. The last word: GELU by erf, not tanh.
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, then, [], "none")  # noqa: SLF001
     return out
 
 
@@ -163,4 +193,5 @@ def _cast(parameter: nn.Parameter, precision: str) -> nn.Parameter:
 
 def _int8(layer: nn.Linear) -> Int8Linear:
     bias: Tensor | None = layer.bias
-    return Int8Linear(layer.weight.detach(), None if bias is None else bias.detach())
+    then = layer.then if isinstance(layer, OneDnnLinear) else "none"
+    return Int8Linear(layer.weight.detach(), None if bias is None else bias.detach(), then)

@@ -12,14 +12,14 @@ import copy
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from trimtab.kernels import with_fast_linears
+from trimtab.kernels import fuse_activations, with_fast_linears
 
 PACKED = "trimtab_packed"
 # Largest difference to the padded output of the pristine encoder, relative to its largest state (at least 1).
@@ -35,10 +35,12 @@ class Runner:
     """An encoder as it is run. It shares every tensor with the pristine one.
 
     first_position: position id of a text's first token in a packed row; None: the encoder is run padded.
+    fuses: activations may be fused into the products of a copy that is only asked (`fuse_activations`).
     """
 
     encoder: nn.Module
     first_position: int | None
+    fuses: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +208,9 @@ def find_runner(encoder: nn.Module, pad_id: int, max_positions: int, device: tor
         packed = _packed(share_tensors(tree))
         for runner in (Runner(packed, 0), Runner(packed, pad_id + 1), Runner(tree, None)):
             if _reproduces(runner, probes, pad_id, device, expected):
-                return runner
+                fused = replace(runner, encoder=share_tensors(runner.encoder))
+                fuses = fuse_activations(fused.encoder) > 0
+                return replace(runner, fuses=fuses and _reproduces(fused, probes, pad_id, device, expected))
     _log.warning("%s is run padded and unchanged: nothing faster reproduces it", type(encoder).__name__)
     return Runner(share_tensors(encoder), None)
 

@@ -16,6 +16,7 @@ from trimtab.kernels import (
     OneDnnLinear,
     Precision,
     Reducer,
+    fuse_activations,
     onednn_is_faster,
     with_fast_linears,
 )
@@ -61,6 +62,37 @@ def test_fast_linears_keep_the_tensors_and_leave_other_layers() -> None:
     assert isinstance(fast[0], OneDnnLinear) == onednn_is_faster()
     for_cuda = with_fast_linears(nn.Sequential(linear()), torch.device("cuda"))
     assert not any(isinstance(layer, OneDnnLinear) for layer in for_cuda.modules())
+
+
+class Intermediate(nn.Module):
+    """As BERT's: a linear layer, then an activation."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.dense, self.activation = linear(), activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.activation(self.dense(x))
+        return found
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_fused_gelu_is_a_gelu(precision: Precision) -> None:
+    plain = nn.Sequential(Intermediate(nn.GELU())).requires_grad_(False)
+    fast = with_fast_linears(share_tensors(plain), CPU)
+    assert fuse_activations(fast) == onednn_is_faster()
+    if precision == "int8":
+        fast = Reducer(plain, "int8", CPU).reduce(fast)
+    x = torch.randn(9, 24)
+    with torch.inference_mode():
+        assert (fast(x) - plain(x)).abs().max() <= {"fp32": 1e-6, "int8": 0.05}[precision]
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.GELU(approximate="tanh"), nn.LayerNorm(40)])
+def test_only_an_exact_gelu_is_fused(activation: nn.Module) -> None:
+    module = Intermediate(activation)
+    assert fuse_activations(with_fast_linears(module, CPU)) == 0
+    assert module.activation is activation
 
 
 def relative_error(layer: nn.Linear, x: Tensor) -> float:
