@@ -62,6 +62,7 @@ class Material:
     window_seqs: tuple[int, ...] = ()
     drift: DriftKind | None = None
     known: tuple[int, ...] = ()  # versions accepted before on the same base, newest first
+    shifted: frozenset[str] = frozenset()  # past domains that entered with a prior correction
     named: bool = False
     step_s: float | None = None  # as measured when the champion was made
     bits: Mapping[str, Mapping[str, Bit]] = field(
@@ -202,6 +203,7 @@ def gather(
         window_seqs=tuple(row.seq for row in window),
         drift=_drift(job),
         known=_known(tx, model, champion),
+        shifted=_shifted(tx, job.model, gate_sets),
         named=2 * sum(row.domain == domain for row in window) > len(window),
         step_s=_step_s(tx, job.model, champion),
         bits=gate_history.first_bits(tx, job.model),
@@ -237,6 +239,15 @@ def _known(tx: Connection, model: ModelRow, champion: int) -> tuple[int, ...]:
         and tuple(version.manifest.get("labels", ())) == model.labels
     ]
     return tuple(sorted(fit, reverse=True)[:MAX_KNOWN])
+
+
+def _shifted(tx: Connection, model: str, gate_sets: Mapping[str, Sequence[Example]]) -> frozenset[str]:
+    """Domains whose examples entered with a version that was made by a prior correction."""
+    remedies = {
+        version.n: version.manifest.get("training", {}).get("remedy")
+        for version in versions.list_versions(tx, model)
+    }
+    return frozenset(domain for domain, kept in gate_sets.items() if remedies.get(kept[0].version) == "prior")
 
 
 def _step_s(tx: Connection, model: str, n: int) -> float | None:

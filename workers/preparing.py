@@ -40,6 +40,7 @@ def make_task(
         selection=material.labelled_set(material.rows["selection"]),
         replay=material.replay_set(),
         past=material.past,
+        shifted=material.shifted,
         calibration=material.calibration,
         held_out=material.held_out,
         unlabelled=material.unlabelled,

@@ -80,7 +80,8 @@ def propose_prior(task: Task) -> Proposal | Declined:
     rows = window_rows(task, references)
     if len(rows) < MIN_WINDOW:
         return Declined(NAME, f"a window of {len(rows)} predictions is too small: {MIN_WINDOW} are needed")
-    known = labelled_references(references, k, task.held_out)
+    labelled = labelled_references(references, k, task.held_out)
+    known = [each for each in labelled if each.domain not in task.shifted]
     columns = label_columns(references, k)
     found = [each for each in (hold_against(one, rows, columns) for one in known) if each is not None]
     if not found:
