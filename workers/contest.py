@@ -123,6 +123,8 @@ def choose(task: Task, plan: Plan, gate: GateSettings) -> Choice:
 def propose(task: Task, name: str) -> Proposal | Declined:
     """The candidate of one remedy; one that cannot be served (a weight is not finite, say) counts as declined."""
     task.report(name, 0, 1)
+    if name not in REMEDIES:
+        return Declined(name, "there is no such remedy")
     try:
         return REMEDIES[name](task)
     except AdapterRefused as error:

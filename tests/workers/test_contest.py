@@ -232,6 +232,10 @@ def test_a_candidate_that_cannot_be_served_counts_as_declined(task: Task) -> Non
     assert "cannot be served" in found.reason
 
 
+def test_a_remedy_that_does_not_exist_counts_as_declined(task: Task) -> None:
+    assert propose(task, "prayer") == Declined("prayer", "there is no such remedy")
+
+
 def test_a_prior_correction_is_not_said_to_forget_what_is_rare_today(task: Task) -> None:
     """It answers the frequent class more often: wrong on the old shares, right on those of today."""
     candidate = with_remedy(task, Remedy(log_prior=(-3.0, 3.0)))
