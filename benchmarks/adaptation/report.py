@@ -13,6 +13,7 @@ from benchmarks.adaptation.methods import AVALANCHE, METHODS
 from benchmarks.adaptation.results import Chain, Order, Results
 from benchmarks.adaptation.scores import (
     Doubles,
+    Figure,
     at_last,
     average,
     backward_transfer,
@@ -60,6 +61,7 @@ def write_report(results: Results) -> str:
         "Goals are held against the values; the intervals say how sure that is.\n",
         goals_table(goals(results)),
     ]
+    parts += _figures(results)
     for order in study.orders:
         parts += _after(results, order)
     parts += [*_left_out(results), *_matrices(results), *_chosen(results), "## The prototype\n", PROTOTYPE]
@@ -95,13 +97,31 @@ def _after(results: Results, order: Order) -> list[str]:
     ]
     rows = [_source_row(source, order, results)]
     rows += [_row(title, chain, results) for title, chain in found.items()]
-    chart = f"average-{'-'.join(order)}.svg"
-    shown = {title: [summarised(each.matrices, average)] for title, each in found.items()}
-    if shown:
-        drawn = interval_chart(f"After {', '.join(order)}", "average balanced accuracy", shown, ())
-        (results.cells.directory / chart).write_text(drawn, encoding="utf-8")
-    picture = [f"![average balanced accuracy]({chart})\n"] if shown else []
-    return [f"## {results.study.source}, then {', '.join(order)}\n", table(header, rows), WORDS, *picture]
+    return [f"## {results.study.source}, then {', '.join(order)}\n", table(header, rows), WORDS]
+
+
+def _figures(results: Results) -> list[str]:
+    """Average accuracy and forgetting of every method, both orders side by side."""
+    titles = [each.title for each in METHODS if not each.unlabelled_only]
+    orders = results.study.orders
+    series, parts = [" > ".join(order) for order in orders], []
+    for name, of, taken in (
+        ("average balanced accuracy", _average_of, ("joint training", *titles)),
+        ("most forgotten", most_forgotten, tuple(titles)),
+    ):
+        found = [chains(results, order) for order in orders]
+        rows = {title: [of(each[title]) for each in found if title in each] for title in taken}
+        rows = {title: row for title, row in rows.items() if row}
+        if rows:
+            file = f"{name.replace(' ', '-')}.svg"
+            drawn = interval_chart(f"After the last domain: {name}", "points", rows, series)
+            (results.cells.directory / file).write_text(drawn, encoding="utf-8")
+            parts.append(f"![{name}]({file})\n")
+    return parts
+
+
+def _average_of(chain: Chain) -> Figure:
+    return summarised(chain.matrices, average)
 
 
 def _source_row(source: Chain, order: Order, results: Results) -> list[str]:
