@@ -65,11 +65,11 @@ class Asking:
 def lacking(missing: Mapping[str, int], n_open: Mapping[str, int], max_open: int) -> dict[str, int]:
     """How many requests to open by part: what is missing and not asked for yet, the gate's part first.
 
-    The training part wants at least as many as its classes lack together.
+    The training part wants at least twice as many as its classes lack together: half of them are drawn at random.
     """
     classes = sum(n for part, n in missing.items() if part.startswith("train:"))
     needed = {part: missing.get(part, 0) for part in ("gate", "selection")}
-    needed["train"] = max(missing.get("train", 0), classes)
+    needed["train"] = max(missing.get("train", 0), 2 * classes)
     left, wanted = max_open - sum(n_open.values()), {}
     for part, n in needed.items():
         wanted[part] = max(0, min(left, n - n_open.get(part, 0)))

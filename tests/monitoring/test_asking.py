@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
@@ -17,7 +18,7 @@ from tests.fixtures.ledgers import block, filled_model, sample
 from tests.fixtures.references import traffic
 from tests.monitoring.conftest import MODEL, Place
 from trimtab.jobs import AdaptationJob, JobStatus
-from trimtab.labels import LabelNeeds, missing_labels, usable_counts
+from trimtab.labels import LabelNeeds, missing_labels, usable, usable_counts
 from trimtab.ledger import Ledger, events, examples, feedback, jobs, label_requests, samples
 from trimtab.ledger.examples import Example
 from trimtab.ledger.feedback import FeedbackItem
@@ -45,7 +46,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def _sample(n: int) -> Any:
     label, score = ("neg" if n % 10 == 0 else "pos"), 0.5 + 0.5 * (n * 37 % N) / N
-    features = tuple(((n * prime) % 101) / 101 for prime in (7, 13, 29, 53))
+    features = tuple(np.random.default_rng(n).normal(size=8).tolist())
     return sample(n, label=label, score=score, features=features)
 
 
@@ -92,7 +93,7 @@ def kinds(ledger: Ledger) -> list[str]:
     [
         ({"train": 20, "selection": 4, "gate": 12}, {}, 1000, {"gate": 12, "selection": 4, "train": 20}),
         ({"train": 20, "gate": 12}, {"train": 15, "gate": 20}, 1000, {"gate": 0, "selection": 0, "train": 5}),
-        ({"train": 2, "train:neg": 3, "train:pos": 1}, {}, 1000, {"gate": 0, "selection": 0, "train": 4}),
+        ({"train": 2, "train:neg": 3, "train:pos": 1}, {}, 1000, {"gate": 0, "selection": 0, "train": 8}),
         ({"train": 20, "selection": 4, "gate": 12}, {}, 14, {"gate": 12, "selection": 2, "train": 0}),
         ({"gate": 5}, {"train": 9}, 8, {"gate": 0, "selection": 0, "train": 0}),
         ({}, {}, 1000, {"gate": 0, "selection": 0, "train": 0}),
@@ -137,6 +138,21 @@ def test_answering_what_is_asked_meets_the_needs(ledger: Ledger) -> None:
     with ledger.read() as tx:
         standing = label_requests.standing(tx, MODEL)
     assert (standing.right, standing.answered) == (standing.judged, standing.wanted)
+
+
+def test_what_was_chosen_for_being_odd_never_judges(ledger: Ledger) -> None:
+    """Every text of the gate's and the selection's part that an adaptation may use was drawn at random."""
+    waiting(ledger, missing={"train": 200, "selection": 20, "gate": 60})
+    asking(ledger).ask()
+    found = requests(ledger)
+    odd = {request.key for request in found if request.reason not in AT_RANDOM}
+    answer(ledger, found)
+    with ledger.read() as tx:
+        parts = usable(feedback.labelled(tx, MODEL, 1), set(), set())
+    assert len(odd) > 20
+    assert odd < {row.key for row in parts["train"]}
+    assert not odd & {row.key for part in ("selection", "gate") for row in parts[part]}
+    assert (len(parts["selection"]), len(parts["gate"])) == (20, 60)
 
 
 def test_texts_that_are_labelled_or_kept_are_not_asked_for(ledger: Ledger) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,16 +17,21 @@ from trimtab.ledger import (
     events,
     examples,
     feedback,
+    gate_history,
     jobs,
     keys,
+    label_requests,
     locks,
     replicas,
     reports,
     samples,
+    tombstones,
 )
 from trimtab.ledger.archive import LedgerNotEmpty
 from trimtab.ledger.examples import Example
 from trimtab.ledger.feedback import FeedbackItem
+from trimtab.ledger.gate_history import Window
+from trimtab.ledger.label_requests import NewRequest, Reason
 from trimtab.ledger.schema import events as event_table
 from trimtab.ledger.schema import metadata
 
@@ -43,8 +49,16 @@ def filled(ledger: Ledger) -> Ledger:
             model="sentiment", domain="d", role="memory", text="t", key="k", label="pos", version=2,
             logits=(0.1, -1e-7), priority=2**62, source="test",
         )  # fmt: skip
-        examples.add_examples(tx, [example])
-        jobs.open_job(tx, "sentiment", cause={"kind": "x", "n": [1, None]}, domain="d", window_from_seq=1)
+        examples.add_examples(tx, [example, replace(example, role="gate")])
+        gate_history.record_bits(tx, "sentiment", 2, {"d": {"k": True}})
+        cause = {"kind": "x", "n": [1, None]}
+        job = jobs.open_job(tx, "sentiment", cause=cause, domain="d", window_from_seq=1)
+        wanted = NewRequest(seq=1, key="k", part="train", reason=Reason.RANDOM)
+        label_requests.ask(tx, "sentiment", job.id, [wanted], expires_at=4e9)
+        gate_history.record_uses(tx, "sentiment", job.id, {"d": 150})
+        window = Window(model="sentiment", from_seq=1, to_seq=2, reason="poisoned")
+        gate_history.quarantine_window(tx, window)
+        tombstones.bury(tx, "client", "gone")
         reports.save_state(tx, MonitorState(model="sentiment"))
         keys.add_key(tx, "app", ["predict"])
         replicas.report_replica(tx, "r", pid=1, url="u", serving={}, generations={}, refused={})
