@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,9 +14,11 @@ from trimtab.errors import Conflict, QueueUnavailable
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.labels import LabelNeeds, missing_labels, usable_counts
 from trimtab.ledger.clock import now
+from trimtab.ledger.given import Given, keep_given
 from trimtab.ledger.jobs import in_flight, open_job
 from trimtab.ledger.models import get_model
 from trimtab.ledger.reports import load_state
+from trimtab.ledger.samples import last_seq
 from trimtab.settings import Settings
 
 Nudge = Callable[[str], None]
@@ -31,17 +33,24 @@ def open_adaptation(
     cause: Mapping[str, Any],
     domain: str = "",
     from_seq: int | None = None,
+    given: Sequence[Given] = (),
 ) -> AdaptationJob:
     """A job that is queued, or waits for the labels that are missing.
 
     Args:
         domain: the new domain's name; the worker finds one for "".
         from_seq: first sample of the window; default where the monitor saw a change, else where the champion began.
+        given: labelled rows to adapt to instead of the traffic: nothing is waited for.
 
     Raises:
         ModelNotFound, JobInFlight.
     """
     row = get_model(tx, model)
+    if given:
+        start = last_seq(tx) + 1 if from_seq is None else from_seq
+        job = open_job(tx, model, cause=cause, domain=domain, window_from_seq=start)
+        keep_given(tx, model, job.id, given)
+        return job
     start = _window_start(load_state(tx, model)) if from_seq is None else from_seq
     needs = LabelNeeds.of_job(settings.training, row.labels, cause)
     missing = missing_labels(usable_counts(tx, model, start), needs)

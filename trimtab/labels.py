@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from trimtab.drift import DriftKind
 from trimtab.ledger import examples, feedback
 from trimtab.ledger.feedback import LabelledRow
+from trimtab.ledger.given import given_rows
 from trimtab.settings import TrainingSettings
 from trimtab.splits import key_of
 
@@ -90,7 +91,8 @@ def usable_counts(tx: Connection, model: str, from_seq: int) -> dict[str, dict[s
     """Labelled texts since a sample that an adaptation may use, by part and class."""
     held_out = examples.keys(tx, model, HELD_OUT)
     remembered = examples.keys(tx, model, ("memory",))
-    rows = usable(feedback.labelled(tx, model, from_seq), held_out, remembered)
+    labelled = [*feedback.labelled(tx, model, from_seq), *given_rows(tx, model)]
+    rows = usable(labelled, held_out, remembered)
     return {part: dict(Counter(row.label for row in each)) for part, each in rows.items()}
 
 

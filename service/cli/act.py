@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,12 @@ from service.cli.look import AsJson, Name
 from service.cli.show import console, print_json, step_progress
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from trimtab.adapter import AdapterManifest
     from trimtab.datafiles import Row, RowsFile
     from trimtab.ledger import Ledger
+    from trimtab.ledger.given import Given
     from trimtab.ledger.versions import Version
     from trimtab.settings import Settings
     from workers.first import FirstVersion
@@ -82,7 +86,7 @@ def read_data(data: Path, labels: Sequence[str] | None, *, skip_bad: bool) -> Ro
     return file
 
 
-def adapt(
+def adapt(  # noqa: PLR0917  # typer reads options from parameters
     ctx: typer.Context,
     name: Name,
     domain: Annotated[
@@ -90,6 +94,13 @@ def adapt(
     ] = "",
     from_seq: Annotated[
         int | None, typer.Option(help="First sample of the window (else where it changed).", min=0)
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Labelled rows to adapt to (JSON Lines or CSV), instead of the traffic."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="The one remedy to try (else what the plan says).")
     ] = None,
     reason: Reason = "by hand",
     as_json: AsJson = False,
@@ -99,15 +110,39 @@ def adapt(
     from workers.app import configure, nudge
 
     settings = settings_of(ctx)
-    cause = {"kind": "manual", "actor": ACTOR, "reason": reason}
+    cause = {"kind": "manual", "actor": ACTOR, "reason": reason} | _asked_for(method)
     with open_ledger(settings) as ledger, ledger.begin() as tx:
-        job = open_adaptation(tx, settings, name, cause=cause, domain=domain, from_seq=from_seq)
+        given, said = ([], "") if data is None else _given(tx, name, data)
+        job = open_adaptation(
+            tx, settings, name, cause=cause, domain=domain or said, from_seq=from_seq, given=given
+        )
     configure(settings)
     tell_workers(nudge, job)
     if as_json:
         print_json(job)
     else:
         console.print(f"{name}: job {job.id} is {job.status}.", highlight=False)
+
+
+def _asked_for(method: str | None) -> dict[str, str]:
+    from workers.plan import JUDGES
+
+    if method is None:
+        return {}
+    if method not in JUDGES:
+        raise typer.BadParameter(f"{method!r} is none of {', '.join(JUDGES)}", param_hint="--method")
+    return {"method": method}
+
+
+def _given(tx: Connection, name: str, data: Path) -> tuple[list[Given], str]:
+    """The rows of a file with the model's labels, and the domain that most of them name. Raises DataError."""
+    from trimtab.ledger.given import Given
+    from trimtab.ledger.models import get_model
+
+    file = read_data(data, get_model(tx, name).labels, skip_bad=False)
+    said = Counter(row.domain for row in file.rows if row.domain)
+    usual = max(sorted(said), key=lambda each: said[each]) if 2 * said.total() > len(file.rows) else ""
+    return [Given(row.text, row.label, row.group) for row in file.rows], usual
 
 
 def promote(

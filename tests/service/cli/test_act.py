@@ -15,6 +15,7 @@ from tests.fixtures.classifiers import build_classifier
 from tests.fixtures.deployment import Deployment
 from tests.fixtures.toy_texts import toy_rows
 from trimtab.ledger import Ledger, examples, models, versions
+from trimtab.ledger.given import given_rows
 
 THREE = {"good": "good great love fun", "bad": "bad poor hate boring", "so-so": "works yes win cheap"}
 
@@ -178,6 +179,30 @@ def test_adapt_opens_a_job_that_waits_for_labels(act: Trimtab) -> None:
     twice = act("adapt", "toy")
     assert twice.code == 1
     assert "waiting_for_labels" in twice.err
+
+
+def test_adapt_takes_a_file_instead_of_the_traffic(act: Trimtab, toy: Deployment, tmp_path: Path) -> None:
+    with toy.ledger.read() as tx:
+        labels = models.get_model(tx, "toy").labels
+    rows = [{"text": f"a text {i}", "label": labels[i % 2], "domain": "shop"} for i in range(40)]
+    data = tmp_path / "own.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    job = act("adapt", "toy", "--data", data, "--method", "head", "--json").document
+    assert (job["status"], job["domain"], job["cause"]["method"]) == ("queued", "shop", "head")
+    with toy.ledger.read() as tx:
+        assert [row.text for row in given_rows(tx, "toy")] == [row["text"] for row in rows]
+
+
+def test_adapt_refuses_unknown_methods_and_labels(act: Trimtab, tmp_path: Path) -> None:
+    unknown = act("adapt", "toy", "--method", "magic")
+    assert unknown.code == 2
+    assert "prior, temperature, centre" in " ".join(unknown.err.replace("│", " ").split())
+    data = tmp_path / "own.jsonl"
+    data.write_text('{"text": "a", "label": "strange"}\n', encoding="utf-8")
+    refused = act("adapt", "toy", "--data", data)
+    assert refused.code == 2
+    assert "unknown label 'strange'" in refused.err
+    assert act("jobs", "--json").document in ([], {"jobs": []})
 
 
 def test_verify_finds_a_flipped_byte(act: Trimtab, toy: Deployment) -> None:
