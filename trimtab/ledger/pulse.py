@@ -13,8 +13,9 @@ from trimtab.ledger.schema import drift_reports, jobs
 
 def pulse(tx: Connection) -> dict[str, dict[str, Any]]:
     """{model: {generation, report, job}}: number of the newest check, and the job in flight with its progress."""
-    newest = select(drift_reports.c.model, func.max(drift_reports.c.seq)).group_by(drift_reports.c.model)
-    reports = dict(tx.execute(newest).tuples().all())
+    newest = func.max(drift_reports.c.seq).label("newest")
+    by_model = select(drift_reports.c.model, newest).group_by(drift_reports.c.model)
+    reports = {row.model: row.newest for row in tx.execute(by_model)}
     columns = (jobs.c.model, jobs.c.id, jobs.c.status, jobs.c.progress, jobs.c.missing)
     open_jobs = tx.execute(select(*columns).where(jobs.c.status.in_(sorted(IN_FLIGHT)))).mappings()
     under_way = {job["model"]: {key: job[key] for key in job if key != "model"} for job in open_jobs}

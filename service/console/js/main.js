@@ -13,7 +13,7 @@ import { overview } from "./pages/overview.js";
 import { signInPage } from "./pages/signin.js";
 import { versions } from "./pages/versions.js";
 import { button, needs, notice, pageHead } from "./parts.js";
-import { may, session, signedIn, signIn, signOut, key } from "./session.js";
+import { key, may, signedIn, signIn, signOut } from "./session.js";
 import { buildShell } from "./shell.js";
 import { followTheme } from "./theme.js";
 
@@ -24,6 +24,8 @@ const POLL_MS = 5000;
 
 const root = document.getElementById("app");
 const state = { shell: null, page: null, model: null, models: [], shown: null, visit: 0, endStream: null };
+
+let settling = null;
 
 /** What a page is given. */
 function context() {
@@ -52,7 +54,7 @@ async function show(anew = true) {
   state.shell.setPage(page.name);
   document.title = `${page.title} · Trimtab`;
   const drawn = await drawing(page);
-  if (visit !== state.visit || (drawn.seen !== undefined && drawn.seen === state.shown)) return;
+  if (visit !== state.visit || !state.shell || (drawn.seen !== undefined && drawn.seen === state.shown)) return;
   state.shown = drawn.seen ?? null;
   replace(state.shell.main, drawn.view());
   forgetCharts();
@@ -68,14 +70,13 @@ async function drawing(page) {
     const data = await page.load(now);
     return { seen: JSON.stringify(data), view: () => page.view(data, now) };
   } catch (error) {
+    if (error instanceof Problem && error.status === 401) leave();
     return { view: () => failure(page, error) };
   }
 }
 
 function failure(page, error) {
-  if (error instanceof Problem && error.status === 401) leave();
   const what = error instanceof Problem ? error.message : "The service does not answer. It is tried again as soon as it does.";
-  if (!(error instanceof Problem)) console.warn(error.message);
   return [pageHead(page.title, ""), notice("bad", h("span", {}, what), button("Try again", () => show()))];
 }
 
@@ -95,19 +96,19 @@ async function loadModels() {
   state.shell.setModels(names, state.model);
 }
 
-let settling = null;
 function changed() {
   clearTimeout(settling);
   settling = setTimeout(update, SETTLE_MS);
 }
 
 async function update() {
+  if (!state.shell) return;
   try {
     await loadModels();
   } catch {
     // The page says so itself.
   }
-  if (!state.page?.keeps) await show(false);
+  if (state.shell && !state.page?.keeps) await show(false);
 }
 
 function goLive() {
@@ -140,6 +141,7 @@ function chooseModel(name) {
 }
 
 function leave() {
+  clearTimeout(settling);
   state.endStream?.();
   signOut();
   state.page?.leave?.();
@@ -156,8 +158,8 @@ followTheme(() => { if (state.shell) void show(); });
 
 try {
   await signIn(key());
-} catch (error) {
-  console.warn(error.message);
+} catch {
+  // The form says so when it is tried again.
 }
 if (signedIn()) await enter();
-else replace(root, [signInPage(enter, session.auth)]);
+else replace(root, [signInPage(enter)]);

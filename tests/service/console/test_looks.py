@@ -1,0 +1,150 @@
+"""How the console looks and reads: accessible, on a desk and on a phone, light and dark, and where nothing is yet.
+
+`CONSOLE_IMAGES=docs/images python -m pytest tests/service/console/test_looks.py` keeps the screenshots.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from service.valkey import ValkeyServer
+from tests.fixtures.browsers import Visit, findings, running_chromium, visiting
+from tests.fixtures.console_story import Story
+from tests.fixtures.deployment import Deployment, RunningApi, deployment, flushed
+from trimtab.settings import AuthSettings
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+IMAGES = os.environ.get("CONSOLE_IMAGES")
+PAGES = ("overview", "drift", "adaptations", "versions", "labels", "events")
+RATIOS = [0.3, 0.42, 0.35, 0.5, 0.41, 0.38, 0.45, 0.4, 0.36, 0.5, 0.44, 0.7, 1.2, 1.9, 2.6, 3.1]
+# What each page has when it is drawn.
+DRAWN = {
+    "overview": ".metrics .metric",
+    "drift": ".multiple",
+    "adaptations": ".steps",
+    "versions": ".lineage-row",
+    "labels": "#subject",
+    "events": ".event",
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def told(
+    tmp_path_factory: pytest.TempPathFactory, tiny_base_dir: Path, valkey: ValkeyServer
+) -> Iterator[RunningApi]:
+    """After a promotion, a rejection and with a third job that waits for labels."""
+    with deployment(tmp_path_factory.mktemp("told"), tiny_base_dir, flushed(valkey.url)) as toy:
+        story = Story(toy)
+        story.begin()
+        story.traffic(900, minutes_ago=30)
+        ids = story.traffic(600, tweets=True, minutes_ago=3)
+        story.checks(RATIOS, minutes_ago=2)
+        story.publish(story.run(story.drift(ids)))
+        story.traffic(120, version=2, tweets=True)
+        story.publish(story.run(story.drift(ids)), 3, parent=2, promoted=False)
+        story.ask(story.drift(ids), ids[:30])
+        with toy.running() as api:
+            api.predict(["A quietly moving film.", "Never again."])
+            yield api
+
+
+@pytest.mark.parametrize(
+    ("look", "phone", "dark"), [("light", False, False), ("dark", False, True), ("phone", True, False)]
+)
+def test_every_page_is_accessible_and_fits(
+    told: RunningApi, browser: Browser, look: str, phone: bool, dark: bool
+) -> None:
+    with visiting(browser, told.url, phone=phone, dark=dark) as visit:
+        for name in PAGES:
+            visit.go(name)
+            visit.page.locator(DRAWN[name]).first.wait_for()
+            assert findings(visit.page) == [], name
+            width = visit.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+            assert width[0] <= width[1], f"{name} scrolls sideways"
+            if IMAGES is not None:
+                photograph(visit, Path(IMAGES) / f"console-{name}-{look}.png")
+
+
+def photograph(visit: Visit, file: Path) -> None:
+    """The whole page, with its bars where they belong."""
+    page, size = visit.page, visit.page.viewport_size
+    assert size is not None
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({"width": size["width"], "height": max(height, size["height"])})
+    page.evaluate("() => document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
+    page.screenshot(path=file)
+    page.set_viewport_size(size)
+
+
+def test_the_reader_chooses_light_or_dark(told: RunningApi, browser: Browser) -> None:
+    with visiting(browser, told.url, dark=True) as visit:
+        visit.go("drift")
+        root = visit.page.locator("html")
+        expect(root).to_have_attribute("data-theme", "dark")
+        visit.page.get_by_role("button", name="Light colours").click()
+        expect(root).to_have_attribute("data-theme", "light")
+        visit.page.reload()
+        expect(root).to_have_attribute("data-theme", "light")
+
+
+def test_dialogs_are_accessible(told: RunningApi, browser: Browser) -> None:
+    with visiting(browser, told.url) as visit:
+        visit.go("versions")
+        for action in ("#roll-back", "#hold"):
+            visit.page.locator(action).click()
+            expect(visit.page.get_by_role("dialog")).to_be_visible()
+            assert findings(visit.page) == [], action
+            visit.page.keyboard.press("Escape")
+            expect(visit.page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_page_is_reached_by_keyboard(told: RunningApi, browser: Browser) -> None:
+    with visiting(browser, told.url) as visit:
+        visit.go("overview")
+        visit.page.locator("#nav-versions").focus()
+        visit.page.keyboard.press("Enter")
+        expect(visit.page.locator("#page h1")).to_have_text("Versions")
+        expect(visit.page.locator("#nav-versions")).to_have_attribute("aria-current", "page")
+        visit.page.go_back()
+        expect(visit.page.locator("#page h1")).to_have_text("Overview")
+
+
+def test_what_is_not_there_yet_says_what_to_do(toy: Deployment, browser: Browser) -> None:
+    with toy.running(ready=False) as api, visiting(browser, api.url) as visit:
+        visit.go("overview")
+        expect(visit.page.locator("#page")).to_contain_text("trimtab init NAME")
+        toy.create_model()
+        toy.add_version(1)
+        api.wait_for(1)
+        visit.page.reload()
+        hints = {
+            "overview": "No traffic in the last hour",
+            "drift": "see that trimtab monitor runs",
+            "adaptations": "You can open one by hand",
+            "labels": "trimtab labels import",
+        }
+        for name, hint in hints.items():
+            visit.go(name)
+            expect(visit.page.locator("#page")).to_contain_text(hint)
+            assert findings(visit.page) == [], name
+
+
+def test_signing_in_is_accessible(
+    tmp_path: Path, tiny_base_dir: Path, valkey: ValkeyServer, browser: Browser
+) -> None:
+    keyed = deployment(tmp_path, tiny_base_dir, flushed(valkey.url), auth=AuthSettings(mode="keys"))
+    with keyed as toy, toy.running(ready=False) as api, visiting(browser, api.url) as visit:
+        visit.page.goto(f"{api.url}/console")
+        visit.page.get_by_label("API key").wait_for()
+        assert findings(visit.page) == []
