@@ -30,16 +30,20 @@ def register(app: typer.Typer) -> None:
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """What is running, which models there are, what serves, and how they stand with their inputs."""
     from service.home import find_running
+    from trimtab.ledger.consumers import live_workers
+    from trimtab.ledger.jobs import claimable_jobs
     from trimtab.ledger.models import list_models
     from trimtab.ledger.replicas import list_replicas
 
     settings = settings_of(ctx)
+    queue = settings.training.queue
     running = find_running(settings.home) if settings.home.exists() else None
     with open_ledger(settings) as ledger, ledger.read() as tx:
         models = [_model(tx, model.name) for model in list_models(tx)]
-        replicas = list_replicas(tx)
+        replicas, workers, waiting = list_replicas(tx), live_workers(tx, queue), len(claimable_jobs(tx))
     if as_json:
-        print_json({"home": str(settings.home), "up": plain(running), "models": models, "replicas": replicas})
+        about = {"home": str(settings.home), "up": plain(running), "models": models, "replicas": replicas}
+        print_json(about | {"workers": workers, "jobs_waiting": waiting})
         return
     where = (
         f"up at {running.url} (pid {running.pid}, started {ago(running.started_at)})"
@@ -54,6 +58,9 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         [_model_cells(model) for model in models],
         empty="No model yet: run `trimtab init`.",
     )
+    if waiting and not workers:
+        some = "a job waits" if waiting == 1 else f"{waiting} jobs wait"
+        console.print(f"{some} and no worker takes from queue {queue!r}: start one by `trimtab worker`.")
 
 
 def versions(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:

@@ -27,6 +27,7 @@ from tests.fixtures.workshops import (
 )
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.ledger import events, versions
+from trimtab.ledger.consumers import live_workers
 from trimtab.settings import Settings, TrainingSettings, as_environment
 from workers.app import configure, nudge
 
@@ -67,6 +68,11 @@ def opened(
         configure(toy.settings)
         toy.create_first(toy_rows("film", 200), epochs=1)
         yield toy, toy.open_job(toy.stream(toy_rows("shop", 300)))
+
+
+def reported(toy: ToyShop) -> list[str]:
+    with toy.ledger.read() as tx:
+        return live_workers(tx, toy.settings.training.queue)
 
 
 def ended(toy: ToyShop, job: AdaptationJob) -> bool:
@@ -130,7 +136,10 @@ def test_a_worker_that_is_asked_to_stop_gives_the_job_back_at_once(
         nudge(job.id)
         wait_until(lambda: trains(toy, job.id), "training")
         (trainer,) = trainers_of(process.pid)
+        (name,) = reported(toy)
+        assert name.startswith(f"trimtab-{process.pid}@")
         process.send_signal(signal.SIGTERM)
         process.wait(30)
         assert process_gone(trainer)
+    assert reported(toy) == []
     assert toy.job(job.id).status is JobStatus.QUEUED

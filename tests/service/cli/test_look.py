@@ -10,6 +10,7 @@ from tests.fixtures.deployment import Deployment
 from trimtab.drift import ArmStatistic, DriftReport, DriftState, MonitorState
 from trimtab.jobs import JobStatus
 from trimtab.ledger import jobs, replicas, reports
+from trimtab.ledger.consumers import report_worker
 
 REPORT = DriftReport(
     id="r1", model="toy", version=2, created_at=1.0, first_seq=1, last_seq=500, n_window=500, events_seen=500,
@@ -56,6 +57,20 @@ def test_status_says_what_serves_and_how_it_stands(look: Trimtab, toy: Deploymen
     assert table.code == 0
     for word in ("not running", "toy", "adapting", "waiting_for_labels"):
         assert word in table.out
+
+
+def test_status_warns_when_jobs_wait_and_no_worker_is_there(look: Trimtab, toy: Deployment) -> None:
+    warning = "no worker takes from queue 'adapt'"
+    assert warning not in look("status").out  # the only job waits for labels
+    with toy.ledger.begin() as tx:
+        (job,) = jobs.list_jobs(tx, "toy")
+        jobs.requeue_waiting(tx, job.id)
+    assert f"a job waits and {warning}" in look("status").out
+    assert look("status", "--json").document["jobs_waiting"] == 1
+    with toy.ledger.begin() as tx:
+        report_worker(tx, "adapt", "trimtab-7@here", 60.0)
+    assert warning not in look("status").out
+    assert look("status", "--json").document["workers"] == ["trimtab-7@here"]
 
 
 def test_status_finds_a_running_supervisor(look: Trimtab, toy: Deployment) -> None:
