@@ -199,7 +199,7 @@ METHODS = (
     Method("er", "experience replay", 1, experience_replay, replays=True),
     Method("head", "head refit", 1, head, replays=True),
     FEW,
-    Method("ewc", "EWC", 1, ewc),
+    Method("ewc", "EWC", 2, ewc),
     AVALANCHE,
     Method("derpp", "DER++ alone", 1, derpp, replays=True),
 )

@@ -110,8 +110,8 @@ def _figures(results: Results) -> list[str]:
         ("most forgotten", most_forgotten, tuple(titles)),
     ):
         found = [chains(results, order) for order in orders]
-        rows = {title: [of(each[title]) for each in found if title in each] for title in taken}
-        rows = {title: row for title, row in rows.items() if row}
+        there = [title for title in taken if all(title in each for each in found)]
+        rows = {title: [of(each[title]) for each in found] for title in there}
         if rows:
             file = f"{name.replace(' ', '-')}.svg"
             drawn = interval_chart(f"After the last domain: {name}", "points", rows, series)
