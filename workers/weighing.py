@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from trimtab.errors import MalformedAdapter
 from trimtab.labels import Labelled
 from trimtab.ledger.examples import Example
 from workers.artefact import delta_norms
@@ -162,15 +163,12 @@ def data_report(task: Task, material: Material) -> DataReport | None:
     said = task.champion.answers.probabilities(
         [row.text for row in rows], task.domain if task.named else None
     )
-    window = task.champion.answers.predicted(task.window_texts, task.domain if task.named else None)
     return report_of(
         rows,
         [task.labels[i] for i in said.argmax(axis=1)],
         said.max(axis=1),
         len(task.labels),
-        class_distance=total_variation(
-            Counter(row.label for row in rows), Counter(task.labels[i] for i in window)
-        ),
+        class_distance=total_variation(Counter(row.label for row in rows), material.answered),
         capped=material.n_capped,
         copies=material.n_copies,
     )
@@ -182,11 +180,15 @@ def _update(shop: Workshop, task: Task, proposal: Proposal) -> Update:
 
 
 def _parity(task: Task, proposal: Proposal, material: Material) -> tuple[float, int]:
-    """Largest difference of logits, merged against base and adapter apart, and over how many texts."""
+    """Largest difference of logits, merged against base and adapter apart, and over how many texts; NaN where the
+    files cannot be read."""
     texts = tuple(example.text for example in material.reference[:N_PARITY]) or task.window_texts[:N_PARITY]
     if not texts:
         return 0.0, 0
-    network = continue_from(task.base, proposal.candidate.files, len(task.labels), task.seed)
+    try:
+        network = continue_from(task.base, proposal.candidate.files, len(task.labels), task.seed)
+    except MalformedAdapter:
+        return float("nan"), 0
     apart = network.predict_logits(texts, task.max_tokens)
     return float(np.abs(proposal.answers.outputs(texts).logits - apart).max()), len(texts)
 
