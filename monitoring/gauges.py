@@ -21,6 +21,7 @@ from trimtab.metrics import (
     LABEL_REQUEST_AGE,
     LABEL_REQUESTS_OPEN,
     LABELS_MISSING,
+    MEMORY_EXEMPLARS,
 )
 
 TOP_FEATURES = 5
@@ -74,6 +75,13 @@ def show_missing(missing: Mapping[str, Mapping[str, int]]) -> None:
     for model, parts in missing.items():
         for part, n in parts.items():
             LABELS_MISSING.labels(model, part).set(n)
+
+
+def show_memory(sizes: Mapping[tuple[str, str, str], int]) -> None:
+    """Exemplars by model, domain and label; series of what left the memory end."""
+    MEMORY_EXEMPLARS.clear()
+    for (model, domain, label), n in sizes.items():
+        MEMORY_EXEMPLARS.labels(model, domain, label).set(n)
 
 
 def show_requests(requests: Mapping[tuple[str, str], tuple[int, float]], n_pending: int) -> None:

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from prometheus_client import start_http_server
 
 from monitoring.chores import advance_waiting_jobs
-from monitoring.gauges import show_missing
+from monitoring.gauges import show_memory, show_missing
 from monitoring.station import LEASE, Station, open_station
 from monitoring.watch import watch_model
 from trimtab.errors import LedgerUnavailable
 from trimtab.jobs import JobStatus
-from trimtab.ledger import jobs, locks, models
+from trimtab.ledger import examples, jobs, locks, models
 from trimtab.metrics import MONITOR_ERRORS
 from trimtab.settings import Settings
 
@@ -83,6 +83,8 @@ def look_after_jobs(station: Station) -> None:
         queued = advance_waiting_jobs(tx, station.settings.training)
         waiting = jobs.list_jobs(tx, status=JobStatus.WAITING_FOR_LABELS)
         claimable = jobs.claimable_jobs(tx)
+        sizes = examples.memory_sizes(tx)
+    show_memory(sizes)
     show_missing({job.model: job.missing or {} for job in waiting})
     for job_id in queued:
         station.nudger.nudge(job_id)

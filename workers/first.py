@@ -28,7 +28,7 @@ from workers.classifier import TrainableClassifier
 from workers.evaluate import Scorecard
 from workers.fit import FitReport, Recipe, TrainingSet, fit
 from workers.material import MAX_REFERENCE
-from workers.memory import base_features, choose, priority_of, with_core
+from workers.memory import choose, frozen_features, priority_of, with_core
 from workers.progress import Report, silent
 from workers.workshop import Workshop
 
@@ -252,7 +252,7 @@ def examples_of(
         for each, z in zip(kept["train"], logits, strict=True)
     ]
     held_out = [_example(each, model, part) for part in ("gate", "selection") for each in kept[part]]
-    herded = with_core(memory, base_features(candidate.bundle.base, candidate.bundle.max_tokens))
+    herded = with_core(memory, frozen_features(candidate.bundle))
     return [*choose(herded, budget), *held_out, *reference]
 
 

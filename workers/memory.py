@@ -20,11 +20,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from trimtab.base import BaseModel
-from trimtab.bundle import ModelBundle, Remedy
-from trimtab.features import FeatureMap
+from trimtab.bundle import ModelBundle
 from trimtab.ledger.examples import Example
 
 CORE = 20  # exemplars a domain and class: beyond that a random sample serves as well and has no bias
@@ -102,17 +99,10 @@ def herd(features: Doubles, size: int) -> list[int]:
     return taken
 
 
-def base_features(base: BaseModel, max_tokens: int) -> Encode:
-    """What `with_core` encodes by: the pooled states of the pristine base."""
-    head = torch.zeros(0, base.hidden_size, device=base.device)
-    nothing = FeatureMap(
-        np.zeros(base.hidden_size, np.float32), np.zeros((0, base.hidden_size), np.float32), ()
-    )
-    bundle = ModelBundle(
-        model="", version=0, digest="", labels=(), base=base, encoder=base.runner.encoder, head_weight=head,
-        head_bias=head[:, 0], remedy=Remedy(), feature_map=nothing, max_tokens=min(max_tokens, base.max_positions),
-    )  # fmt: skip
-    return lambda texts: bundle.predict(texts).pooled
+def frozen_features(bundle: ModelBundle) -> Encode:
+    """What `with_core` encodes by: the pooled states of the pristine encoder under the bundle's adapter."""
+    pristine = replace(bundle, encoder=bundle.base.runner.encoder)
+    return lambda texts: pristine.predict(texts).pooled
 
 
 def _place(example: Example) -> tuple[int, int, str]:

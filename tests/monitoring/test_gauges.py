@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from prometheus_client import REGISTRY
 
-from monitoring.gauges import show_missing, show_ready, show_report, show_state
+from monitoring.gauges import show_memory, show_missing, show_ready, show_report, show_state
 from tests.monitoring.test_policy import ALARMED, report
 from trimtab.drift import (
     ArmStatistic,
@@ -93,3 +93,11 @@ def test_missing_labels_are_shown_while_they_are_missing() -> None:
     assert value("labels_missing", model="m", part="gate") == 3.0
     show_missing({})
     assert value("labels_missing", model="m", part="gate") is None
+
+
+def test_the_memory_is_shown_by_domain_and_label_and_what_left_it_is_not() -> None:
+    show_memory({("m", "film", "good"): 3, ("m", "shop", "good"): 1})
+    assert value("memory_exemplars", model="m", domain="film", label="good") == 3.0
+    show_memory({("m", "shop", "good"): 2})
+    assert value("memory_exemplars", model="m", domain="film", label="good") is None
+    assert value("memory_exemplars", model="m", domain="shop", label="good") == 2.0

@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from trimtab.base import BaseModel
-from trimtab.ledger.examples import Example
-from workers.memory import CORE, Doubles, base_features, choose, herd, priority_of, with_core
+from tests.fixtures.workshops import MODEL, ToyShop
+from trimtab.base import load_base
+from trimtab.jobs import AdaptationJob
+from trimtab.ledger.examples import Example, list_examples
+from workers.memory import CORE, Doubles, choose, frozen_features, herd, priority_of, with_core
+from workers.workshop import load_version
 
 
 def example(number: int, domain: str = "d0", label: str = "a", version: int = 1) -> Example:
@@ -196,6 +199,7 @@ def test_the_core_depends_on_the_set_only(found: list[Example], rng: random.Rand
     rng.shuffle(shuffled)
     core = with_core(found, features_of, 3)
     assert core == with_core(shuffled, features_of, 3)
+    assert with_core([], features_of) == []
     groups = Counter((each.domain, each.label) for each in core)
     places = Counter((each.domain, each.label) for each in core if each.core is not None)
     assert places == {group: min(n, 3) for group, n in groups.items()}
@@ -210,11 +214,32 @@ def test_a_small_memory_is_the_core_and_a_large_one_mostly_random() -> None:
     assert sorted(each.priority for each in kept if each.core is None) == random_part
 
 
-def test_the_base_tells_texts_apart_and_alike_in_any_company(tiny_base: BaseModel) -> None:
-    encode = base_features(tiny_base, 32)
-    texts = ["a fine film", "a dull film indeed", "the shop was closed"]
-    together = encode(texts)
-    assert together.shape == (3, tiny_base.hidden_size)
-    assert np.abs(together - np.vstack([encode([text]) for text in texts])).max() < 1e-5
-    assert np.linalg.norm(together[0] - together[1]) > 1e-3
-    assert with_core([], encode) == []
+def test_the_core_is_chosen_by_what_no_version_changes(adapted: tuple[ToyShop, AdaptationJob]) -> None:
+    """Two versions of one base see the same features, in any company; their own states differ."""
+    toy, _ = adapted
+    base = load_base(str(toy.base_dir), "cpu")
+    one, two = (load_version(toy.shop, base, MODEL, n).bundle for n in (1, 2))
+    texts = ["good film", "bad plot indeed", "the shop was cheap"]
+    features = frozen_features(one)(texts)
+    assert features.shape == (3, base.hidden_size)
+    assert np.array_equal(features, frozen_features(two)(texts))
+    assert np.abs(one.predict(texts).pooled - two.predict(texts).pooled).max() > 1e-3
+    alone = np.vstack([frozen_features(one)([text]) for text in texts])
+    assert np.abs(features - alone).max() < 1e-5
+
+
+def test_every_version_brings_a_core_and_where_its_exemplars_came_from(
+    adapted: tuple[ToyShop, AdaptationJob],
+) -> None:
+    toy, _ = adapted
+    with toy.ledger.read() as tx:
+        memory = list_examples(tx, MODEL, "memory")
+    groups: dict[tuple[str, str | None], list[Example]] = {}
+    for each in memory:
+        groups.setdefault((each.domain, each.label), []).append(each)
+    assert {domain for domain, _ in groups} == {"film", "shop"}
+    for (domain, _), group in groups.items():
+        assert {each.core for each in group if each.core is not None} == set(range(CORE))
+        assert {each.label_source for each in group} == {"init" if domain == "film" else "feedback"}
+        assert {each.client for each in group} == {None if domain == "film" else "tests"}
+        assert all((each.prediction_id is None) == (domain == "film") for each in group)

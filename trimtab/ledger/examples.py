@@ -111,6 +111,13 @@ def texts_of_keys(tx: Connection, model: str, wanted: Sequence[str]) -> dict[str
     return {row.key: row.text for row in tx.execute(query.order_by(table.c.id.desc()))}
 
 
+def memory_sizes(tx: Connection) -> dict[tuple[str, str, str], int]:
+    """How many exemplars are replayed, by (model, domain, label)."""
+    group = (table.c.model, table.c.domain, func.coalesce(table.c.label, ""))
+    query = select(*group, func.count()).where(table.c.role == "memory", table.c.retired_by.is_(None))
+    return {(model, domain, label): int(n) for model, domain, label, n in tx.execute(query.group_by(*group))}
+
+
 def replace_memory(tx: Connection, model: str, examples: Iterable[Example]) -> int:
     """Make these the model's whole memory, beside what is retired; returns how many are kept."""
     active = (table.c.model == model, table.c.role == "memory", table.c.retired_by.is_(None))

@@ -175,3 +175,10 @@ def test_exemplars_leave_after_their_time_and_held_out_examples_stay(tx: Connect
     assert examples.expire_memory(tx, older_than_s=50, limit=2) == 1
     assert examples.expire_memory(tx, older_than_s=50) == 0
     assert examples.keys(tx, MODEL, ["memory", "gate"]) == {"new", "g"}
+
+
+def test_sizes_of_what_is_replayed(tx: Connection):
+    labelled = [example(key, label="pos") for key in ("a", "b", "c")]
+    examples.add_examples(tx, [*labelled, example("d"), example("g", role="gate", label="pos")])
+    examples.retire(tx, MODEL, ["c"], version=2)
+    assert examples.memory_sizes(tx) == {(MODEL, "movie", "pos"): 2, (MODEL, "movie", ""): 1}
