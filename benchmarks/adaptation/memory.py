@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import numpy as np
 from benchmarks.adaptation.data import Domain
 from trimtab.ledger.examples import Example
 from trimtab.splits import key_of
-from workers.artefact import Candidate
-from workers.fit import ReplaySet
+from workers.artefact import Candidate, with_references
+from workers.fit import ReplaySet, TrainingSet
 from workers.memory import choose, priority_of
+from workers.progress import silent
+from workers.workshop import LoadedVersion
 
 Exemplar = dict[str, Any]
 SALT = "s1"
@@ -20,12 +23,18 @@ SALT = "s1"
 
 def exemplars(candidate: Candidate, domain: Domain, n: int) -> list[Exemplar]:
     """n training texts of a domain with the logits of the version that has just learnt it."""
-    chosen = choose(_examples(domain), n)
+    names = candidate.bundle.labels
+    chosen = choose(_examples(domain.name, domain.train.training_set(), names, "memory"), n)
     if not chosen:
         return []
     logits = candidate.answers.outputs([each.text for each in chosen]).logits
     return [
-        {"domain": each.domain, "text": each.text, "label": int(each.label or 0), "logits": row.tolist()}
+        {
+            "domain": each.domain,
+            "text": each.text,
+            "label": names.index(each.label or ""),
+            "logits": row.tolist(),
+        }
         for each, row in zip(chosen, logits, strict=True)
     ]
 
@@ -40,17 +49,29 @@ def replay_set(memory: Sequence[Exemplar], n_labels: int) -> ReplaySet:
     )
 
 
-def _examples(domain: Domain) -> list[Example]:
-    keyed = [(key_of(text), text) for text in domain.train.texts]
+def referenced(
+    version: LoadedVersion, past: Mapping[str, TrainingSet], projected: Sequence[str]
+) -> LoadedVersion:
+    """The version with drift references of the past domains' selection texts: what a calibration is read off."""
+    found = {name: _examples(name, each, version.bundle.labels, "reference") for name, each in past.items()}
+    candidate = Candidate(version.files, version.answers)
+    made = with_references(
+        candidate, found, silent, projected=projected, ordered=frozenset(), anchors=[*past][:1]
+    )
+    return replace(version, files=dict(made.files))
+
+
+def _examples(domain: str, texts: TrainingSet, names: Sequence[str], role: str) -> list[Example]:
+    keyed = [(key_of(text), text) for text in texts.texts]
     return [
         Example(
             model=SALT,
-            domain=domain.name,
-            role="memory",
+            domain=domain,
+            role=role,
             text=text,
             key=key,
-            label=str(label),
+            label=names[label],
             priority=priority_of(key, SALT),
         )
-        for (key, text), label in zip(keyed, domain.train.labels, strict=True)
+        for (key, text), label in zip(keyed, texts.labels, strict=True)
     ]
