@@ -74,8 +74,11 @@ def judge(traffic: Traffic, state: MonitorState, baseline: Baseline, settings: S
     """Where the watch stands; pure. Half of `watch_alpha` is the labels' and half the guards'."""
     policy, drift = settings.policy, settings.drift
     before = state.watch or Watch(version=state.watching_version)
+    until_seq = before.until_seq or _inputs_left(state)
+    counted = [each for each in traffic.outcomes if not until_seq or each.seq < until_seq]
     watch = replace(
-        _labels(before, traffic.outcomes, baseline, policy.watch_alpha / 2, drift.max_accuracy_drop),
+        _labels(before, counted, baseline, policy.watch_alpha / 2, drift.max_accuracy_drop),
+        until_seq=until_seq,
         n_events=traffic.n_events,
         of_events=policy.watch_events,
     )
@@ -97,6 +100,15 @@ def _traffic(tx: Connection, state: MonitorState, baseline: Baseline, drift: Dri
         ),
         n_events=samples.events_seen(tx, state.model, version),
     )  # fmt: skip
+
+
+def _inputs_left(state: MonitorState) -> int:
+    """First sample of traffic unlike what the version was accepted on, as the last check saw it; 0 where it is alike.
+
+    What the version gets wrong there is the drift's, and the version before would hardly do better.
+    """
+    moved = any(arm.alarm and arm.name != "labels" for arm in state.arms)
+    return (state.change_from_seq or 0) if moved else 0
 
 
 def _labels(

@@ -14,6 +14,7 @@ class Watch:
         accuracy: On those; None without any.
         promised: The accuracy below which the promise is broken; None without enough labelled reference rows.
         statistic, threshold: log10 of the largest e-value so far, and of 1 / alpha.
+        until_seq: Sample at which inputs drifted away: labels from there on say nothing about the promise. 0: none did.
         n_looks: Times that the outputs were held against the reference.
         broken: Why the version is stepped back from; empty while it keeps the promise.
     """
@@ -26,5 +27,6 @@ class Watch:
     promised: float | None = None
     statistic: float = 0.0
     threshold: float = 0.0
+    until_seq: int = 0
     n_looks: int = 0
     broken: str = ""

@@ -18,7 +18,7 @@ from monitoring.station import Station
 from tests.fixtures.references import LABELS, labelled, traffic
 from tests.monitoring.conftest import MODEL, Place, feed
 from tests.monitoring.test_evidence import THRESHOLDS, samples_of
-from trimtab.drift import MonitorState
+from trimtab.drift import ArmStatistic, MonitorState
 from trimtab.features import Floats, References
 from trimtab.jobs import JobStatus
 from trimtab.ledger import events, examples, gate_history, jobs, label_requests, reports, versions
@@ -264,6 +264,22 @@ class TestJudge:
 
     def test_a_bad_version_is_found(self) -> None:
         assert all(self.watched(0.3, seed) for seed in range(20))
+
+    @pytest.mark.parametrize(("arm", "broken"), [("short", False), ("labels", True)])
+    def test_errors_on_inputs_that_drifted_away_are_the_drifts(self, arm: str, broken: bool) -> None:
+        """And they stay so when the drift is over; where only labels alarm, the version is to blame."""
+        alarm = ArmStatistic(name=arm, statistic=2.0, threshold=1.0)
+        state = MonitorState(model=MODEL, watching_version=2, arms=(alarm,), change_from_seq=100)
+        outcomes = [Outcome(seq=i, right=i < 100) for i in range(200)]
+        found = Traffic(outcomes=outcomes, window=samples_of(self.ROWS[:100]), n_events=100)
+        watch = judge(found, state, self.BASELINE, self.SETTINGS)
+        assert (bool(watch.broken), watch.until_seq, watch.n_labels) == (
+            broken,
+            0 if broken else 100,
+            200 if broken else 100,
+        )
+        over = replace(state, arms=(), change_from_seq=None, watch=watch)
+        assert judge(found, over, self.BASELINE, self.SETTINGS).until_seq == watch.until_seq
 
     def test_without_labelled_reference_rows_nothing_is_promised(self) -> None:
         silent = replace(
