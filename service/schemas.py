@@ -215,6 +215,20 @@ class DriftReference(BaseModel):
     domains: list[str]
 
 
+class WatchInfo(BaseModel):
+    """A new version on probation: what its labels say against what the gate promised."""
+
+    version: int
+    n_events: int
+    of_events: int
+    n_labels: int
+    accuracy: float | None
+    promised: float | None
+    statistic: float
+    threshold: float
+    broken: str
+
+
 class DriftStatus(BaseModel):
     """Where a model stands with its inputs."""
 
@@ -227,6 +241,7 @@ class DriftStatus(BaseModel):
     alarms_total: int
     arms: list[Arm]
     reference: DriftReference
+    watch: WatchInfo | None = None
     detail: str
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from service.deps import CallDep, ServingDep
 from service.drift_view import brief_report, full_report
 from service.problems import declared
-from service.schemas import Arm, DriftReference, DriftStatus, ReportList
+from service.schemas import Arm, DriftReference, DriftStatus, ReportList, WatchInfo
 from trimtab.drift import MonitorState
 from trimtab.errors import ReportNotFound
 from trimtab.ledger.models import get_model
@@ -72,5 +72,6 @@ def _status(state: MonitorState) -> DriftStatus:
         alarms_total=state.alarms_total,
         arms=[Arm(name=arm.name, statistic=arm.statistic, threshold=arm.threshold) for arm in state.arms],
         reference=DriftReference(version=state.version, domains=list(state.reference_domains)),
+        watch=WatchInfo.model_validate(vars(state.watch)) if state.watch else None,
         detail=state.detail or state.state.meaning,
     )

@@ -20,6 +20,7 @@ from trimtab.ledger import examples, reports, samples
 from trimtab.ledger.examples import Example
 from trimtab.ledger.forget import forget
 from trimtab.samples import Sample, SampleBlock
+from trimtab.watch import Watch
 
 EVIDENCE = Explanation(
     features=(FeatureDrift(name="pca_00", ks=0.5, before=(0.5, 0.5), after=(1.0, 0.0), edges=(0.0,)),),
@@ -99,12 +100,26 @@ def test_state_and_reports_are_shown(toy: Deployment) -> None:
             "alarms_total": 1,
             "arms": [{"name": "max_ks", "statistic": 0.5, "threshold": 0.2}],
             "reference": {"version": 1, "domains": ["movie"]},
+            "watch": None,
             "detail": "why",
         }
         assert page(api, limit=2) == ["report-5", "report-4"]
         assert page(api, limit=2, after="report-4") == ["report-3", "report-2"]
         one = api.http.get("/v1/drift/toy/reports/report-3").json()
         assert (one["state"], one["events_seen"]) == ("suspect", 3)
+
+
+def test_a_version_on_probation_is_shown_with_its_promise(toy: Deployment) -> None:
+    toy.create_model()
+    watch = Watch(
+        version=2, n_events=40, of_events=5000, n_labels=12, accuracy=0.75, promised=0.8, threshold=2.3
+    )
+    with toy.ledger.begin() as tx:
+        reports.save_state(tx, MonitorState(model="toy", version=2, watching_version=2, watch=watch))
+    with toy.running(ready=False) as api:
+        shown = api.http.get("/v1/drift/toy").json()["watch"]
+        assert shown == {name: member for name, member in vars(watch).items() if name in shown}
+        assert shown["promised"] == 0.8
 
 
 def page(api: RunningApi, **params: str | int) -> list[str]:
