@@ -25,6 +25,10 @@ command -v kubectl >/dev/null || install_kubectl
 packages=(
     postgresql               # the ledger on PostgreSQL
     nginx-light              # the compose file's front door: its configuration is checked
+    prometheus               # promtool; scrapes and alerts for real
+    prometheus-alertmanager  # amtool; and calls the webhook
+    chromium                 # the console in a real browser
+    fonts-dejavu-core        # and characters for it
     redis-server             # Redis with TLS: the Valkey of the wheel has none
 )
 

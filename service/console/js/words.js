@@ -108,12 +108,15 @@ export function checkOf(name) {
     forgetting: "Nothing forgotten",
     gain: "Better on the new domain",
     calibration: "Confidence is honest",
-    slice: "No slice suffers",
+    likelihood: "Its probabilities are as likely",
     slices: "No slice suffers",
-    data: "Training data are sound",
+    update: "An update like those before",
+    flips: "Answers change where they should",
+    use: "The gate set is not worn",
+    data: "Training data",
   };
   const said = known[kind] ?? sentence(kind);
-  return of ? `${said}: ${of}` : said;
+  return of ? `${said}: ${of.replaceAll("_", " ")}` : said;
 }
 
 /** Why a job was opened. */
@@ -157,6 +160,10 @@ export function eventOf({ kind, detail }) {
     job_finished: () => `Adaptation ended: ${pick(JOBS, detail.status)[1].toLowerCase()}`,
     drift_acknowledged: () => `Drift accepted at ${Number(detail.ratio ?? 0).toFixed(2)} times the threshold`,
     watch_ended: () => `Version ${detail.version} kept: its watch is over`,
+    promise_broken: () => `Version ${detail.version} breaks the gate's promise, and there is nothing to step back to`,
+    labels_requested: () => `${detail.n} labels asked for`,
+    label_requests_closed: () => `The other ${detail.n} label requests closed: the accuracy is known well enough`,
+    samples_forgotten: () => "Samples forgotten on demand",
     version_collected: () => `Files of version ${detail.version} deleted by retention`,
   };
   return (said[kind] ?? (() => sentence(kind)))();
@@ -164,7 +171,7 @@ export function eventOf({ kind, detail }) {
 
 /** Tone of an event, for its dot. */
 export function toneOf({ kind, detail }) {
-  const tones = { promoted: "good", watch_ended: "good", rolled_back: "warn", quarantined: "bad", alias_set: "info" };
+  const tones = { promoted: "good", watch_ended: "good", promise_broken: "bad", labels_requested: "info", rolled_back: "warn", quarantined: "bad", alias_set: "info" };
   if (kind === "job_finished") return pick(JOBS, detail.status)[0];
   if (kind.includes("drift") || kind.includes("alarm")) return "warn";
   return tones[kind] ?? "plain";

@@ -16,7 +16,7 @@ export function signInPage(onDone) {
     error,
     h("button", { type: "submit", class: "button primary" }, "Sign in"),
     h("p", { class: "note" }, "The key stays in this browser tab. Make one on the machine of the service: ",
-      code("trimtab keys add NAME --role read --role feedback --role operate")));
+      code("trimtab keys add NAME --roles read,feedback,operate")));
   return h("main", { class: "sign-in-page" }, form);
 }
 
