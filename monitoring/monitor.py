@@ -73,6 +73,7 @@ def tick(station: Station) -> bool:
         look_after_jobs(station)
     with _surviving("labels"):
         station.asking.ask()
+    station.queue.show()
     station.expiry.expire()
     return True
 

@@ -109,6 +109,9 @@ LABEL_REQUEST_AGE = Gauge(
 )
 LABELS_MISSING = Gauge("trimtab_labels_missing", "Labels that a waiting job still needs", ["model", "part"])
 
+QUEUE_DEPTH = Gauge(
+    "trimtab_queue_depth", "Messages in the workers' queue that no worker has taken", ["queue"]
+)
 JOBS = Counter("trimtab_jobs_total", "Ended adaptation jobs", ["model", "outcome"])
 JOB_DURATION = Histogram(
     "trimtab_job_duration_seconds",

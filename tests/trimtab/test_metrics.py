@@ -11,7 +11,7 @@ ALL = {name: value for name, value in vars(metrics).items() if isinstance(value,
 # Labels whose values come from a fixed list, from the ledger, or from a capped set; never from a request's content.
 BOUNDED = {
     "route", "code", "model", "version", "label", "reason", "digest", "outcome", "phase",
-    "domain", "arm", "rank", "state", "kind", "part", "check", "result", "actor", "step",
+    "domain", "arm", "rank", "state", "kind", "part", "check", "result", "actor", "step", "queue",
 }  # fmt: skip
 
 
