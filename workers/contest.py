@@ -25,6 +25,7 @@ from workers.remedies.head import propose_head
 from workers.remedies.known import propose_known
 from workers.remedies.lora import propose_lora
 from workers.remedies.prior import propose_prior
+from workers.remedies.self_training import propose_self_training
 from workers.remedies.temperature import propose_temperature
 from workers.task import Declined, Proposal, Task
 
@@ -38,6 +39,7 @@ REMEDIES: Mapping[str, Propose] = {
     "known": propose_known,
     "head": propose_head,
     "lora": propose_lora,
+    "self_training": propose_self_training,
 }
 
 

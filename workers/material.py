@@ -60,7 +60,6 @@ class Material:
     selection_sets: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)  # by past domain
     unlabelled: tuple[str, ...] = ()  # in no reference, may be trained on
     window_seqs: tuple[int, ...] = ()
-    answered: Mapping[str, int] = field(default_factory=dict)  # predictions of the window by label
     drift: DriftKind | None = None
     known: tuple[int, ...] = ()  # versions accepted before on the same base, newest first
     shifted: frozenset[str] = frozenset()  # past domains that entered with a prior correction
@@ -202,7 +201,6 @@ def gather(
         selection_sets=_by_domain(examples.list_examples(tx, job.model, "selection")),
         unlabelled=tuple(unlabelled.values()),
         window_seqs=tuple(row.seq for row in window),
-        answered=Counter(row.label for row in window),
         drift=_drift(job),
         known=_known(tx, model, champion),
         shifted=_shifted(tx, job.model, gate_sets),

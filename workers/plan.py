@@ -27,7 +27,6 @@ ENOUGH_UNLABELLED = 200  # texts: fewer say little of a mean, and their pseudo-l
 ENOUGH_TO_COMPARE = 20  # selection labels: below, one standard error is wider than most gains
 BATCH = 16  # labelled rows of a step
 SHARE_FOR_STEPS = 0.8  # of the time budget; the rest is for reading, scoring and judging
-TRAINED = ("lora", "self_training")  # share the time
 STEP_S = {"cpu": 2.0, "cuda": 0.1}  # planning figures until a step was measured here: 32 texts of 64 tokens
 
 
@@ -106,7 +105,7 @@ class Plan:
         default: The rival that is taken where too few selection labels compare them.
         missing: Labels by part that would be needed to do more.
         epochs: Over the labelled rows, for remedies that train.
-        max_seconds: That each of them may take.
+        max_seconds: That a job may take; a fit plans its steps for 80 % of it.
     """
 
     situation: str
@@ -155,7 +154,7 @@ def make_plan(situation: Situation, training: TrainingSettings) -> Plan:
         default=_default(name, rivals),
         missing=missing,
         epochs=training.epochs,
-        max_seconds=training.max_seconds / max(sum(rival.name in TRAINED for rival in rivals), 1),
+        max_seconds=training.max_seconds,
         seed=training.seed,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +14,9 @@ from trimtab.features import Floats, References
 from trimtab.ledger.windows import newest_rows
 from workers.checkpoints import Checkpoints
 from workers.contradictions import find_contradicted
-from workers.evaluate import Answers
 from workers.fit import TrainingSet
 from workers.material import MAX_WINDOW, Material
+from workers.memory import frozen_features
 from workers.plan import Plan
 from workers.progress import Report
 from workers.task import Task
@@ -89,11 +89,12 @@ def without_contradicted(task: Task, material: Material) -> Task:
     exemplars = material.exemplars
     if not exemplars or not task.train.texts:
         return task
+    states = frozen_features(task.champion.bundle)  # the champion's own lie where it would put their labels
     found = find_contradicted(
-        frozen_states(task, task.replay.texts),
+        states(task.replay.texts),
         task.replay.labels,
         tuple(example.domain for example in exemplars),
-        frozen_states(task, task.train.texts),
+        states(task.train.texts),
         task.train.labels,
     )
     left_out = {
@@ -109,12 +110,6 @@ def without_contradicted(task: Task, material: Material) -> Task:
         past=_without(task.past, found.retired),
         calibration=_without(task.calibration, found.retired),
     )
-
-
-def frozen_states(task: Task, texts: Sequence[str]) -> Floats:
-    """(n, h) states of n texts by the pristine encoder: the champion's own lie where it would put their labels."""
-    frozen = replace(task.champion.bundle, encoder=task.base.runner.encoder)
-    return Answers(frozen).outputs(texts).pooled
 
 
 def _without(found: Mapping[str, TrainingSet], names: frozenset[str]) -> dict[str, TrainingSet]:

@@ -18,9 +18,8 @@ from workers.contest import Choice
 from workers.evaluate import Answers
 from workers.gate import Decision, Result, Verdict
 from workers.material import Material
-from workers.memory import choose, priority_of, with_core
+from workers.memory import choose, frozen_features, priority_of, with_core
 from workers.plan import Plan
-from workers.preparing import frozen_states
 from workers.task import Task
 from workers.workshop import Workshop
 
@@ -150,7 +149,7 @@ def _memory(task: Task, answers: Answers, rows: Sequence[Labelled], common: Exam
         )
         for row, z in zip(rows, logits, strict=True)
     ]
-    return with_core(memory, lambda texts: frozen_states(task, texts))
+    return with_core(memory, frozen_features(task.champion.bundle))
 
 
 def _labelled(common: Example, row: Labelled) -> Example:

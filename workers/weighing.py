@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.errors import MalformedAdapter
 from trimtab.labels import Labelled
 from trimtab.ledger.examples import Example
 from workers.artefact import delta_norms
@@ -29,6 +28,7 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 N_PARITY = 64
+N_WINDOW = 500  # texts, evenly over the window, whose answers tell its classes
 LEAST = 1e-12  # probability whose logarithm is taken
 LENGTHS = (16, 64)  # tokens: short below, long from
 
@@ -73,7 +73,8 @@ def weigh(shop: Workshop, task: Task, proposal: Proposal, material: Material) ->
         if domain not in task.retired
     }
     new = new_set(task, material)
-    parity, n_parity = _parity(task, proposal, material)
+    problems = problems_of(proposal.candidate.files, task.base, material.model.base_digest)
+    parity, n_parity = (float("nan"), 0) if problems else _parity(task, proposal, material)
     weighted = "prior_after" in proposal.details
     return Evidence(
         delta_norms=delta_norms(task.base, proposal.candidate.bundle),
@@ -97,9 +98,9 @@ def weigh(shop: Workshop, task: Task, proposal: Proposal, material: Material) ->
             candidate=new.answered(proposal.answers),
         ),
         rows=rows_of([*past.values(), new], task, proposal, weighted=weighted),
-        problems=problems_of(proposal.candidate.files, task.base, material.model.base_digest),
+        problems=problems,
         data=data_report(task, material) if learns_from_labels(proposal) else None,
-        update=_update(shop, task, proposal),
+        update=None if problems else _update(shop, task, proposal),
         uses=material.uses,
     )
 
@@ -160,15 +161,16 @@ def data_report(task: Task, material: Material) -> DataReport | None:
     rows = material.rows["train"]
     if not rows:
         return None
-    said = task.champion.answers.probabilities(
-        [row.text for row in rows], task.domain if task.named else None
-    )
+    domain = task.domain if task.named else None
+    said = task.champion.answers.probabilities([row.text for row in rows], domain)
+    some = task.window_texts[:: max(len(task.window_texts) // N_WINDOW, 1)]
+    answered = Counter(task.labels[i] for i in task.champion.answers.predicted(some, domain))
     return report_of(
         rows,
         [task.labels[i] for i in said.argmax(axis=1)],
         said.max(axis=1),
         len(task.labels),
-        class_distance=total_variation(Counter(row.label for row in rows), material.answered),
+        class_distance=total_variation(Counter(row.label for row in rows), answered),
         capped=material.n_capped,
         copies=material.n_copies,
     )
@@ -180,15 +182,11 @@ def _update(shop: Workshop, task: Task, proposal: Proposal) -> Update:
 
 
 def _parity(task: Task, proposal: Proposal, material: Material) -> tuple[float, int]:
-    """Largest difference of logits, merged against base and adapter apart, and over how many texts; NaN where the
-    files cannot be read."""
+    """Largest difference of logits, merged against base and adapter apart, and over how many texts."""
     texts = tuple(example.text for example in material.reference[:N_PARITY]) or task.window_texts[:N_PARITY]
     if not texts:
         return 0.0, 0
-    try:
-        network = continue_from(task.base, proposal.candidate.files, len(task.labels), task.seed)
-    except MalformedAdapter:
-        return float("nan"), 0
+    network = continue_from(task.base, proposal.candidate.files, len(task.labels), task.seed)
     apart = network.predict_logits(texts, task.max_tokens)
     return float(np.abs(proposal.answers.outputs(texts).logits - apart).max()), len(texts)
 

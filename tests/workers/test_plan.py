@@ -128,11 +128,6 @@ def test_without_a_measured_step_the_device_tells() -> None:
     assert replace(ENOUGH, step_s=0.5).seconds_an_epoch == 4.0
 
 
-def test_remedies_that_train_share_the_time() -> None:
-    assert make_plan(ENOUGH, NEEDS).max_seconds == 1800
-    assert make_plan(replace(ENOUGH, counts=FEW), NEEDS).max_seconds == 900
-
-
 def test_without_texts_nothing_is_tried() -> None:
     plan = make_plan(replace(ENOUGH, n_with_text=0), NEEDS)
     assert not plan.rivals

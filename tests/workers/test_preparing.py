@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.fixtures.toy_texts import LABELS, toy_rows
@@ -21,7 +20,7 @@ from trimtab.samples import Sample, SampleBlock
 from trimtab.splits import key_of
 from workers.material import Material, gather
 from workers.plan import make_plan
-from workers.preparing import frozen_states, make_task, window_features
+from workers.preparing import make_task, window_features
 from workers.progress import silent
 from workers.task import Task
 from workers.workshop import LoadedVersion, load_version
@@ -117,14 +116,6 @@ def test_features_are_read_where_the_champion_made_them(case: Case) -> None:
     assert found is not None
     assert found.shape == (15, len(names))
     assert found[:, 0].tolist() == [float(i) for i in range(5, 20)]
-
-
-def test_frozen_states_are_those_of_the_pristine_encoder(case: Case) -> None:
-    task = task_of(case)
-    texts = task.train.texts[:10]
-    one, other = frozen_states(task, texts), task.champion.answers.outputs(texts).pooled
-    assert one.shape == other.shape
-    assert np.abs(one - other).max() > 1e-3
 
 
 def test_only_under_concept_drift_exemplars_are_left_out(case: Case) -> None:
