@@ -9,9 +9,10 @@ oracle corrects the same calibrated probabilities (BCTS) by the true shares.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -217,13 +218,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.adaptation.prior", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the report there")
+    parser.add_argument("--json", type=Path, help="write the windows to this file")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     corpus = read_corpus(10_000)
-    told = report([each for seed in range(arguments.seeds) for each in windows(corpus, seed)])
+    found = [each for seed in range(arguments.seeds) for each in windows(corpus, seed)]
+    told = report(found)
     print(told)  # the report is what the command is for
     if arguments.out is not None:
         arguments.out.write_text(told + "\n", encoding="utf-8")
+    if arguments.json is not None:
+        text = json.dumps([asdict(each) for each in found], indent=1, default=float)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

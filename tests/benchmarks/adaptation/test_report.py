@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,21 +86,43 @@ def test_what_was_chosen_is_told(results: Results) -> None:
     assert "## What was chosen" in write_report(results)
 
 
-@pytest.mark.parametrize(("share", "ms", "held"), [(0.95, 12.0, [True, True]), (0.85, 60.0, [False, False])])
-def test_the_prior_corrections_goals(share: float, ms: float, held: list[bool]) -> None:
-    assert [goal.held for goal in prior_goals({"share_of_oracle": share, "ms_per_1000": ms})] == held
+def windows(corrected: float, ms: float) -> list[dict[str, Any]]:
+    """As prior.json holds them: the oracle gains 0.1; the weak shift must not count."""
+    common = {"champion": 0.7, "oracle": 0.8, "milliseconds": ms, "proposed": True}
+    strong = [
+        {"seed": seed, "share": share, "corrected": corrected, **common}
+        for seed in (0, 1)
+        for share in (0.1, 0.9)
+    ]
+    return [*strong, {"seed": 0, "share": 0.5, "corrected": 0.1, **common}]
 
 
-def test_the_goal_of_speed() -> None:
-    assert speed_goal({"share_of_trainer": 0.4}).held
-    assert not speed_goal({"share_of_trainer": 0.6}).held
+@pytest.mark.parametrize(("corrected", "ms", "held"), [(0.795, 12.0, True), (0.785, 60.0, False)])
+def test_the_prior_corrections_goals(corrected: float, ms: float, held: bool) -> None:
+    found = prior_goals(windows(corrected, ms))
+    assert [goal.held for goal in found] == [held, held]
+    assert found[0].measured == f"{1000 * (corrected - 0.7):.0f} %, 4 windows"
+
+
+def fits(cpu_s: Sequence[float]) -> list[dict[str, Any]]:
+    """As speed.json holds them: the peer takes 100 s."""
+    ours = [{"name": "ours", "seed": i, "cpu_s": each, "accuracy": 0.9} for i, each in enumerate(cpu_s)]
+    return [*ours, *({**each, "name": "Trainer + peft", "cpu_s": 100.0} for each in ours)]
+
+
+def test_the_goal_of_speed_is_the_median_of_the_seeds() -> None:
+    assert speed_goal(fits([30.0, 45.0, 90.0])).held
+    assert not speed_goal(fits([30.0, 60.0, 90.0])).held
 
 
 def test_raw_results_beside_the_cells_are_read(results: Results) -> None:
-    path = results.cells.directory / "speed.json"
-    path.write_text(json.dumps({"share_of_trainer": 0.41}))
-    assert "41 %" in write_report(results)
-    path.unlink()
+    for name, raw in (("speed", fits([41.0])), ("prior", windows(0.797, 12.0))):
+        (results.cells.directory / f"{name}.json").write_text(json.dumps(raw), encoding="utf-8")
+    report = write_report(results)
+    assert "41 %, median of 1 seeds" in report
+    assert "97 %, 4 windows" in report
+    for name in ("speed", "prior"):
+        (results.cells.directory / f"{name}.json").unlink()
 
 
 def test_a_share_of_no_gain_is_none() -> None:
