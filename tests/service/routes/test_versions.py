@@ -128,3 +128,17 @@ def test_a_change_is_hinted_to_the_other_replicas(three: Deployment, redis_clien
         here.http.post(f"{MODEL}/rollback")
         here.wait_for(1)
         there.wait_for(1)  # long before it would look by itself
+
+
+def test_a_model_is_held_and_released(three: Deployment) -> None:
+    with three.running() as api:
+        url = f"{MODEL}/aliases/pinned"
+        held = api.http.put(url, json={"version": 2}, headers={"If-Match": '"2"'}).json()
+        assert held["aliases"] == {"champion": 2, "previous": 1, "pinned": 2}
+        released = api.http.delete(url, params={"reason": "looked at"}).json()
+        assert released["aliases"] == {"champion": 2, "previous": 1}
+        newest = api.http.get("/admin/v1/events", params={"order": "newest", "limit": 1}).json()["events"][0]
+        assert (newest["kind"], newest["detail"]["reason"]) == ("alias_dropped", "looked at")
+        assert api.http.delete(url).json()["type"] == "urn:trimtab:problem:alias-not-found"
+        refused = api.http.delete(f"{MODEL}/aliases/champion")
+        assert (refused.status_code, refused.json()["type"]) == (409, "urn:trimtab:problem:version-refused")

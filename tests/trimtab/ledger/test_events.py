@@ -31,3 +31,10 @@ def test_a_reader_goes_on_after_what_it_has_seen(tx: Connection):
 
 def test_there_is_no_last_event_before_the_first(tx: Connection):
     assert events.last_event_seq(tx) == 0
+
+
+def test_the_newest_come_first_page_by_page(tx: Connection):
+    seqs = [events.record_event(tx, f"e{i}", "m" if i % 2 else None) for i in range(6)]
+    assert [each.seq for each in events.newest_events(tx, limit=2)] == seqs[:-3:-1]
+    assert [each.seq for each in events.newest_events(tx, seqs[4], limit=2)] == [seqs[3], seqs[2]]
+    assert [each.seq for each in events.newest_events(tx, model="m")] == [seqs[5], seqs[3], seqs[1]]

@@ -288,3 +288,14 @@ class TestServed:
         served = versions.served_versions(tx)
         assert served["other"]["champion"].model == "other"
         assert served[model]["champion"].model == model
+
+
+def test_a_pin_moves_with_the_champion(tx: Connection, model: str):
+    versions.set_alias(tx, model, versions.PINNED, 1, **BY)
+    versions.promote(tx, model, 2, **BY)
+    assert versions.get_aliases(tx, model) == {"champion": 2, "previous": 1, "pinned": 2}
+    versions.rollback(tx, model, **BY)
+    assert versions.get_aliases(tx, model) == {"champion": 1, "pinned": 1}
+    versions.drop_alias(tx, model, versions.PINNED, **BY)
+    versions.promote(tx, model, 3, **BY)
+    assert versions.PINNED not in versions.get_aliases(tx, model)
