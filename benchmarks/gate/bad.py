@@ -28,7 +28,7 @@ from workers.material import Material
 from workers.task import Proposal, Task
 from workers.workshop import LoadedVersion
 
-CLIENTS = ("a", "b", "c", "d", "e")
+CLIENTS = ("a", "b", "c", "d", "e", "f", "g", "h")
 POISONER = "x"
 FORGOTTEN = 0.05
 N_OVERFIT = 40
@@ -70,11 +70,11 @@ Run = Callable[[Setting, Service, int], str]
 
 
 def fates(setting: Setting, kinds: Mapping[str, int], known: Sequence[Fate] = ()) -> Iterator[Fate]:
-    """One fate after the other, so many of each kind; those that are known are passed over."""
+    """One fate after the other, so many of each kind, in turns; those that are known are passed over."""
     there = {(fate.kind, fate.number) for fate in known}
-    for kind, n in kinds.items():
-        for number in range(n):
-            if (kind, number) not in there:
+    for number in range(max(kinds.values())):
+        for kind, n in kinds.items():
+            if number < n and (kind, number) not in there:
                 yield fate(setting, kind, number)
 
 
@@ -111,7 +111,7 @@ def _stopped_by(opened: Service) -> tuple[str, ...]:
 
 
 def _sent(setting: Setting, number: int, label: Callable[[Row, str], str], share: float = 0.0) -> list[Sent]:
-    """The traffic in an order of this number, by five clients and a share by the poisoner."""
+    """The traffic in an order of this number, by eight clients and a share by the poisoner."""
     rng = random.Random(number)
     rows = rng.sample(setting.traffic, len(setting.traffic))
     clients = [POISONER if rng.random() < share else rng.choice(CLIENTS) for _ in rows]
@@ -136,7 +136,7 @@ def flipped(setting: Setting, opened: Service, number: int) -> str:
 
 
 def poisoned(setting: Setting, opened: Service, number: int) -> str:
-    """One client of six sends half of the labels, all of them wrong, those that judge too."""
+    """One client of nine sends half of the labels, all of them wrong, those that judge too."""
 
     def label(row: Row, client: str) -> str:
         return _other(setting, row.label) if client == POISONER else row.label
@@ -150,7 +150,7 @@ def overfit(setting: Setting, opened: Service, number: int) -> str:
     def make(task: Task, _material: Material) -> Proposal:
         labels = np.random.default_rng(number).permutation(task.train.labels[:N_OVERFIT])
         rows = TrainingSet(task.train.texts[:N_OVERFIT], labels)
-        return _proposal(_fitted(task, rows, None, epochs=15 * setting.epochs), "overfit")
+        return _proposal(_fitted(task, rows, None, epochs=10 * setting.epochs), "overfit")
 
     return str(opened.judge(opened.send(_sent(setting, number, _true)), make))
 

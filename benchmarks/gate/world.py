@@ -67,7 +67,8 @@ class Service:
 
     def send(self, sent: Sequence[Sent]) -> Lease:
         """Answers the requests, takes their labels, opens a job for the window and claims it."""
-        blocks = SampleBlock("study", "replica", tuple(_sample(i, each) for i, each in enumerate(sent)))
+        answered = self._answers([each.text for each in sent])
+        blocks = SampleBlock("study", "replica", tuple(map(_sample, range(len(sent)), sent, answered)))
         items = [
             FeedbackItem(prediction_id=f"p{i}", label=each.label, client=each.client)
             for i, each in enumerate(sent)
@@ -121,6 +122,12 @@ class Service:
         except TrimtabError:
             return None
         return loaded
+
+    def _answers(self, texts: Sequence[str]) -> list[str]:
+        first = self.version(1)
+        if first is None:
+            raise RuntimeError("version 1 cannot be served")
+        return [first.bundle.labels[i] for i in first.answers.predicted(texts)]
 
     def champion(self) -> int:
         with self.shop.ledger.read() as tx:
@@ -179,8 +186,8 @@ def _settings(home: Path, training: TrainingSettings) -> Settings:
     return Settings(home=home, device="cpu", training=training)
 
 
-def _sample(i: int, sent: Sent) -> Sample:
+def _sample(i: int, sent: Sent, answer: str) -> Sample:
     return Sample(
-        prediction_id=f"p{i}", model=MODEL, version=1, generation=1, text=sent.text, label="", score=0.5,
+        prediction_id=f"p{i}", model=MODEL, version=1, generation=1, text=sent.text, label=answer, score=0.5,
         domain=None, group=None, client=sent.client, observed_at=1e9 + i, features=(0.0, 1.0),
     )  # fmt: skip
