@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+    union,
+)
 
 from trimtab.ledger import label_requests
 from trimtab.ledger.columns import indexable
@@ -46,45 +59,49 @@ def forget(
 
 
 def _forget(tx: Connection, kind: str, name: str) -> Forgotten:
-    by_role = _forget_examples(tx, kind, name)
-    theirs = select(predictions.c.seq).where(
-        _named(predictions.c.prediction_id, predictions.c.client, kind, name)
-    )
-    said = or_(feedback.c.seq.in_(theirs), _named(feedback.c.prediction_id, feedback.c.client, kind, name))
+    names = [name] if kind == "client" else _items(tx, name)
+    by_role = _forget_examples(tx, kind, names)
+    theirs = select(predictions.c.seq).where(_named(predictions, kind, names))
     asked = tx.execute(delete(requests).where(requests.c.seq.in_(theirs))).rowcount
     if kind == "client":
         asked += label_requests.forget(tx, name)
+    said = or_(feedback.c.seq.in_(theirs), _named(feedback, kind, names))
     n_labels = tx.execute(delete(feedback).where(said)).rowcount
-    n = tx.execute(delete(predictions).where(predictions.c.seq.in_(theirs))).rowcount
+    n = tx.execute(delete(predictions).where(_named(predictions, kind, names))).rowcount
     return Forgotten(predictions=n, feedback=n_labels, label_requests=asked, examples=by_role)
 
 
-def _forget_examples(tx: Connection, kind: str, name: str) -> dict[str, int]:
+def _forget_examples(tx: Connection, kind: str, names: Sequence[str]) -> dict[str, int]:
     """By the text of their predictions, for another prediction may have brought the same text, and by provenance."""
     # An example's key identifies its text, a prediction's its group if it has one: so texts are compared.
-    chosen = _named(predictions.c.prediction_id, predictions.c.client, kind, name)
+    chosen = _named(predictions, kind, names)
     by_text = select(predictions.c.model, predictions.c.text).where(chosen, predictions.c.text.is_not(None))
     by_key = select(predictions.c.model, predictions.c.key).where(chosen, predictions.c.text.is_(None))
     theirs = or_(
         tuple_(examples.c.model, examples.c.text).in_(by_text),
         tuple_(examples.c.model, examples.c.key).in_(by_key),
-        _named(examples.c.prediction_id, examples.c.client, kind, name),
+        _named(examples, kind, names),
     )
-    counts = select(examples.c.role, func.count()).where(theirs).group_by(examples.c.role)
-    by_role = {str(role): int(n) for role, n in tx.execute(counts)}
-    tx.execute(delete(examples).where(theirs))
+    by_role = Counter(tx.execute(delete(examples).where(theirs).returning(examples.c.role)).scalars())
     judged = and_(
         examples.c.model == gate_bits.c.model, examples.c.role == "gate", examples.c.key == gate_bits.c.key
     )
     if "gate" in by_role:
         tx.execute(delete(gate_bits).where(~exists().where(judged)))
-    return by_role
+    return dict(by_role)
 
 
-def _named(
-    prediction_id: ColumnElement[str | None], client: ColumnElement[str | None], kind: str, name: str
-) -> ColumnElement[bool]:
-    """Rows of the client, of the prediction, or of an item of the request (`ID:0`, `ID:1`)."""
-    if kind == "client":
-        return client == name
-    return or_(prediction_id == name, func.substr(prediction_id, 1, len(name) + 1) == f"{name}:")
+def _items(tx: Connection, name: str) -> list[str]:
+    """The id itself, and where it is a request's those of its items (`ID:0`, `ID:1`)."""
+    if ":" in name:
+        return [name]
+    columns = [table.c.prediction_id for table in (predictions, feedback, examples)]
+    found = union(
+        *(select(each).where(func.substr(each, 1, len(name) + 1) == f"{name}:") for each in columns)
+    )
+    return [name, *tx.execute(found).scalars()]
+
+
+def _named(table: Table, kind: str, names: Sequence[str]) -> ColumnElement[bool]:
+    column = table.c.client if kind == "client" else table.c.prediction_id
+    return column.in_(names)
