@@ -15,9 +15,10 @@ import pytest
 import yaml
 from cloudcoil.models.keda import v1alpha1 as keda
 from cloudcoil.models.prometheus_operator import v1 as prometheus_operator
+from cloudcoil.models.prometheus_operator import v1alpha1 as prometheus_operator_alpha
 from pydantic import BaseModel
 
-from service.auth import PUBLIC
+from service.auth import PUBLIC, RULES, Role
 from trimtab.metrics import QUEUE_DURATION
 from trimtab.settings import Settings, read_settings
 
@@ -31,6 +32,7 @@ FOREIGN: dict[str, type[BaseModel]] = {
     "TriggerAuthentication": keda.TriggerAuthentication,
     "ServiceMonitor": prometheus_operator.ServiceMonitor,
     "PrometheusRule": prometheus_operator.PrometheusRule,
+    "AlertmanagerConfig": prometheus_operator_alpha.AlertmanagerConfig,
 }
 # What a trigger must and may say is in KEDA's documentation only (keda.sh/docs/2.16/scalers): its schema takes any.
 TRIGGERS = {
@@ -306,6 +308,34 @@ def test_alerts_are_those_of_the_rules_file() -> None:
     (rule,) = of_kind("overlays/production", "PrometheusRule")
     file = yaml.safe_load((ROOT / "monitoring/prometheus/rules.yml").read_text(encoding="utf-8"))
     assert rule["spec"] == file
+
+
+def test_drift_alerts_come_back_to_a_route_of_the_api() -> None:
+    """As in compose: the same alerts, the same times, a key of its own."""
+    (config,) = of_kind("overlays/production", "AlertmanagerConfig")
+    route, composed = config["spec"]["route"], alertmanager()["route"]["routes"][0]
+    assert [f'{each["name"]}{each["matchType"]}"{each["value"]}"' for each in route["matchers"]] == composed[
+        "matchers"
+    ]
+    assert (route["groupWait"], route["repeatInterval"]) == (
+        composed["group_wait"],
+        composed["repeat_interval"],
+    )
+    (hook,) = config["spec"]["receivers"][0]["webhookConfigs"]
+    (service,) = [
+        each
+        for each in of_kind("overlays/production", "Service")
+        if each["metadata"]["name"] == "trimtab-api"
+    ]
+    host, _, path = hook["url"].removeprefix("http://").partition("/")
+    (port,) = service["spec"]["ports"]
+    assert host == f"{service['metadata']['name']}.{service['metadata']['namespace']}:{port['port']}"
+    assert ("POST", f"/{path}", Role.OPERATE) in RULES
+
+
+def alertmanager() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker/alertmanager.yml").read_text(encoding="utf-8"))
+    return found
 
 
 def test_services_are_scraped_on_ports_that_they_have() -> None:
