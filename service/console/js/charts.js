@@ -69,8 +69,10 @@ function options(parts, range, marks, format, times) {
 
 /** How times of this span are said. */
 function clockOf(times) {
-  const long = times.at(-1) - times[0] > 86400;
-  const given = long ? { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" } : { hour: "2-digit", minute: "2-digit" };
+  const span = times.at(-1) - times[0];
+  const given = { hour: "2-digit", minute: "2-digit" };
+  if (span < 600) given.second = "2-digit";
+  if (span > 86400) Object.assign(given, { day: "numeric", month: "short" });
   const format = new Intl.DateTimeFormat(undefined, { ...given, hourCycle: "h23" });
   return (at) => format.format(new Date(1000 * at));
 }

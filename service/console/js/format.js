@@ -34,6 +34,9 @@ export function duration(seconds) {
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
+/** A sentence of the service with its long ids cut to what people compare. */
+export const readable = (text) => (text ?? "").replace(/\b([0-9a-f]{8})[0-9a-f]{16,}\b/g, "$1");
+
 /** Milliseconds with a sensible number of digits. */
 export const milliseconds = (seconds) =>
   isNumber(seconds) ? `${(1000 * seconds).toFixed(seconds < 0.01 ? 1 : 0)} ms` : "–";

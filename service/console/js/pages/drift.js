@@ -4,7 +4,7 @@ import { get, path, send } from "../api.js";
 import { lines } from "../charts.js";
 import { confirm } from "../dialog.js";
 import { h, toast } from "../dom.js";
-import { count, figure, when } from "../format.js";
+import { count, figure, readable, when } from "../format.js";
 import { badge, button, card, empty, needs, notice, pageHead, table } from "../parts.js";
 import { may } from "../session.js";
 import { armOf, jobOf, kindOf, severityOf, stateOf } from "../words.js";
@@ -26,13 +26,14 @@ export const drift = {
     ]);
     const chosen = params.get("report") ?? (reports.find((report) => report.kind) ?? reports[0])?.id;
     const report = chosen ? await get(path`/v1/drift/${model}/reports/${chosen}`) : null;
-    const job = report?.job_id && may("operate") ? await get(path`/admin/v1/jobs/${report.job_id}`) : null;
-    return { status, reports, report, job, pinned: Boolean(params.get("report")) };
+    const jobId = report ? jobOfEpisode(report, reports) : null;
+    const job = jobId && may("operate") ? await get(path`/admin/v1/jobs/${jobId}`) : null;
+    return { status, reports, report, jobId, job, pinned: Boolean(params.get("report")) };
   },
 
   view(data, context) {
     const { status, reports, report } = data;
-    const head = pageHead("Drift", status.detail, may("operate") ? actions(status, context) : []);
+    const head = pageHead("Drift", readable(status.detail), may("operate") ? actions(status, context) : []);
     if (!reports.length) return [head, standing(status), noCheck(status)];
     return [
       head,
@@ -82,21 +83,29 @@ function swaps(ordered, times) {
 }
 
 /** The chosen check in words: what happened, whether it hurts, what was done. */
-function story({ report, job, pinned }) {
+function story({ report, jobId, job, pinned }) {
   const title = pinned ? "This check" : report.kind ? "The newest drift" : "The newest check";
   if (!report.kind) {
-    return card(title, [h("p", {}, report.explanation || "Nothing stands out: the window looks like what is known."), checked(report)]);
+    return card(title, [h("p", {}, readable(report.explanation) || "Nothing stands out: the window looks like what is known."), checked(report)]);
   }
   const [kind, meaning] = kindOf(report.kind);
   const head = h("div", { class: "story-head" }, badge(report.harmful ? "bad" : "warn", kind), badge("plain", `Severity: ${severityOf(report.severity)}`),
     badge(report.harmful ? "bad" : "plain", report.harmful ? "It hurts" : "No harm shown"));
-  return card(title, [head, h("p", { class: "story-says" }, report.explanation || meaning), done(report, job), checked(report)]);
+  return card(title, [head, h("p", { class: "story-says" }, readable(report.explanation) || meaning), done(report, jobId, job), checked(report)]);
 }
 
-function done(report, job) {
-  const what = report.job_id ? `An adaptation was opened${job ? `, and stands at “${jobOf(job.status)[1].toLowerCase()}”` : ""}. ` : `No adaptation was opened. ${report.kind_action ?? ""} `;
-  const link = report.job_id ? h("a", { href: `#/adaptations?job=${report.job_id}` }, "See the adaptation") : null;
-  return notice(report.job_id ? "info" : "plain", h("span", {}, h("strong", {}, "What was done: "), what), link);
+/** The job that this check opened, or found under way. */
+function jobOfEpisode(report, reports) {
+  if (report.job_id || report.state !== "adapting") return report.job_id ?? null;
+  const opener = reports.find((each) => each.job_id && each.created_at <= report.created_at);
+  return opener?.job_id ?? null;
+}
+
+function done(report, jobId, job) {
+  if (!jobId) return notice("plain", h("span", {}, h("strong", {}, "What was done: "), "no adaptation was opened by this check."));
+  const stands = job ? `, and stands at “${jobOf(job.status)[1].toLowerCase()}”` : "";
+  const what = report.job_id ? `an adaptation was opened${stands}.` : `an adaptation was under way already${stands}.`;
+  return notice("info", h("span", {}, h("strong", {}, "What was done: "), what), h("a", { href: `#/adaptations?job=${jobId}` }, "See the adaptation"));
 }
 
 const checked = (report) => h("p", { class: "note" }, "Checked ", when(report.created_at),

@@ -3,7 +3,7 @@
 import { get, path } from "../api.js";
 import { stackedBars } from "../charts.js";
 import { h } from "../dom.js";
-import { count, milliseconds, percent, plural, when } from "../format.js";
+import { count, milliseconds, percent, plural, readable, when } from "../format.js";
 import { latency } from "../latency.js";
 import { badge, card, empty, linkButton, metric, notice, pageHead, progress, table } from "../parts.js";
 import { may } from "../session.js";
@@ -53,8 +53,8 @@ function state({ drift, report, operated }) {
   const job = operated?.job && !operated.job.finished_at ? operated.job : null;
   return h("section", { class: `state ${tone}`, "aria-label": "State" },
     h("div", { class: "state-head" }, badge(tone, name), h("span", { class: "state-since" }, drift.since ? when(drift.since, "for") : null)),
-    h("p", { class: "state-says" }, kind ? `${kind}${drift.severity ? `, ${severityOf(drift.severity)}` : ""}. ${meaning}` : drift.detail),
-    kind && drift.detail !== meaning ? h("p", {}, drift.detail) : null,
+    h("p", { class: "state-says" }, kind ? `${kind}${drift.severity ? `, ${severityOf(drift.severity)}` : ""}. ${meaning}` : readable(drift.detail)),
+    kind && drift.detail !== meaning ? h("p", {}, readable(drift.detail)) : null,
     job ? underWay(job) : null,
     h("div", { class: "actions" }, nextSteps(drift, report, job)));
 }

@@ -17,7 +17,7 @@ export const versions = {
 
   async load({ model, params }) {
     const listed = await get(path`/admin/v1/models/${model}/versions`);
-    const compared = (params.get("compare") ?? "").split(",").map(Number).filter(Boolean).slice(0, 2);
+    const compared = compareIn(params).slice(0, 2);
     const chosen = Number(params.get("version")) || listed.aliases.champion || listed.versions.at(-1)?.version;
     const wanted = compared.length === 2 ? compared : [chosen].filter(Boolean);
     const whole = await Promise.all(wanted.map((n) => get(path`/admin/v1/models/${model}/versions/${n}`)));
@@ -27,7 +27,7 @@ export const versions = {
   view({ listed, chosen, compared, whole }, context) {
     const head = pageHead("Versions", standing(listed), modelActions(listed, context));
     if (!listed.versions.length) return [head, empty("No version yet", "trimtab init makes the first one from labelled text.")];
-    const graph = lineage(listed.versions, { chosen, compared, hrefOf: (n) => `#/versions?version=${n}`, onCompare: (n, ticked) => tick(n, ticked, compared, context) });
+    const graph = lineage(listed.versions, { chosen, compared, hrefOf: (n) => `#/versions?version=${n}`, onCompare: (n, ticked) => tick(n, ticked, context) });
     const hint = compared.length === 1 ? "Tick another version to compare the two." : "Tick two versions to compare them.";
     return [
       head,
@@ -43,7 +43,11 @@ function standing({ aliases, generation }) {
   return `Version ${aliases.champion} is in use${aliases.previous ? `, version ${aliases.previous} is kept hot to step back to` : ""}. Generation ${generation}.`;
 }
 
-function tick(version, ticked, compared, { go }) {
+const compareIn = (params) => (params.get("compare") ?? "").split(",").map(Number).filter(Boolean);
+
+/** By the address as it is now: two ticks may come before the page is drawn anew. */
+function tick(version, ticked, { go }) {
+  const compared = compareIn(new URLSearchParams(location.hash.split("?")[1]));
   const left = ticked ? [...compared, version].slice(-2) : compared.filter((each) => each !== version);
   go("versions", left.length ? { compare: left.join(",") } : {});
 }
