@@ -71,6 +71,7 @@ class Material:
     uses: Mapping[str, int] = field(
         default_factory=dict
     )  # by past domain: how often its gate set has decided
+    offered: tuple[Labelled, ...] = ()  # labelled rows of the training part, before any was left out
     n_capped: int = 0  # labelled rows left out because their client has more than its share
     n_copies: int = 0  # labelled rows left out as near-copies
 
@@ -208,6 +209,7 @@ def gather(
         step_s=_step_s(tx, job.model, champion),
         bits=gate_history.first_bits(tx, job.model),
         uses=gate_history.uses(tx, job.model, {domain: len(kept) for domain, kept in gate_sets.items()}),
+        offered=rows["train"],
         n_capped=train.capped,
         n_copies=train.copies,
     )

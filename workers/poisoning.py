@@ -47,7 +47,7 @@ class DataReport:
         n: Rows.
         n_labels: Labels of the model.
         clients: Rows by client.
-        judged: By client, rows on which the champion is surer than on half of all rows; None: all rows.
+        judged: By client, offered rows on which the champion is surer than on half of them; None: all trained on.
         contradictions: Of these, rows whose label is not what the champion answers.
         duplicates: Rows that repeat the words of another one with the same label.
         class_distance: Total variation between the rows' classes and the window's; None: unknown.
@@ -115,6 +115,7 @@ def largest_cap(counts: Sequence[int], share: float) -> int:
 
 def report_of(
     rows: Sequence[Row],
+    offered: Sequence[Row],
     answers: Sequence[str],
     confidence: Floats,
     n_labels: int,
@@ -123,12 +124,16 @@ def report_of(
     capped: int = 0,
     copies: int = 0,
 ) -> DataReport:
-    """What the gate is told of the rows trained on; the champion's label of each, and (n,) how sure it is.
+    """What the gate is told of the rows trained on.
 
-    Labels are compared with the surer half of the answers: where the champion knows little, they need not agree.
+    Args:
+        rows: What is trained on.
+        offered: What it was chosen from: a client whose surplus was left out is judged by all that it sent.
+        answers, confidence: The champion's label of each offered row, and (n,) how sure it is. Labels are compared
+            with the surer half of the answers: where the champion knows little, they need not agree.
     """
-    sure = confidence >= np.median(confidence) if len(rows) else np.empty(0, dtype=bool)
-    judged = [(row, answer) for row, answer, chosen in zip(rows, answers, sure, strict=True) if chosen]
+    sure = confidence >= np.median(confidence) if len(offered) else np.empty(0, dtype=bool)
+    judged = [(row, answer) for row, answer, chosen in zip(offered, answers, sure, strict=True) if chosen]
     return DataReport(
         n=len(rows),
         n_labels=n_labels,

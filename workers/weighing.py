@@ -162,11 +162,13 @@ def data_report(task: Task, material: Material) -> DataReport | None:
     if not rows:
         return None
     domain = task.domain if task.named else None
-    said = task.champion.answers.probabilities([row.text for row in rows], domain)
+    offered = material.offered or rows
+    said = task.champion.answers.probabilities([row.text for row in offered], domain)
     some = task.window_texts[:: max(len(task.window_texts) // N_WINDOW, 1)]
     answered = Counter(task.labels[i] for i in task.champion.answers.predicted(some, domain))
     return report_of(
         rows,
+        offered,
         [task.labels[i] for i in said.argmax(axis=1)],
         said.max(axis=1),
         len(task.labels),

@@ -103,7 +103,7 @@ def test_near_copies_count_once_with_one_label() -> None:
     found = cleaned(rows, max_share=0.2, at_least=0)
     assert [row.key for row in found.rows] == ["7", "6", "1"]
     assert found.copies == 2
-    assert report_of(rows, ["pos"] * 5, np.ones(5), 2).duplicates == 2
+    assert report_of(rows, rows, ["pos"] * 5, np.ones(5), 2).duplicates == 2
 
 
 @pytest.mark.parametrize(
@@ -117,21 +117,21 @@ def test_words(text: str, words: str) -> None:
 def test_the_report_counts_by_client_on_the_surer_half() -> None:
     rows = [Labelled(f"text {i}", "pos", str(i), None, client) for i, client in enumerate("aabb")]
     found = report_of(
-        rows, ["pos", "neg", "neg", "neg"], np.array([0.9, 0.8, 0.6, 0.7]), 2,
+        rows[:3], rows, ["pos", "neg", "neg", "neg"], np.array([0.9, 0.8, 0.6, 0.7]), 2,
         capped=3, copies=1, class_distance=0.25,
     )  # fmt: skip
-    assert (found.n, found.clients) == (4, {"a": 2, "b": 2})
+    assert (found.n, found.clients) == (3, {"a": 2, "b": 1})
     assert (found.judged, found.contradictions) == ({"a": 2}, {"a": 1})
     assert (found.capped, found.copies, found.class_distance) == (3, 1, 0.25)
 
 
 def test_a_report_of_nothing() -> None:
-    assert report_of([], [], np.empty(0), 2).clients == {}
+    assert report_of([], [], [], np.empty(0), 2).clients == {}
 
 
 def test_answers_must_be_of_these_rows() -> None:
     with pytest.raises(ValueError, match="zip"):
-        report_of(rows_of({"a": 2}), ["pos"], np.ones(2), 2)
+        report_of([], rows_of({"a": 2}), ["pos"], np.ones(2), 2)
 
 
 def test_total_variation() -> None:

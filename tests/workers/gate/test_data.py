@@ -58,6 +58,13 @@ def test_where_nobody_says_otherwise_the_detail_does(clients: dict[str, int]) ->
     assert "their meaning changed, or they are flipped" in found.detail
 
 
+def test_many_small_clients_together_say_otherwise() -> None:
+    """The only client with enough rows flips all of its labels; ten others have nine rows each."""
+    small = {f"c{i}": 9 for i in range(10)}
+    found = check(report({"x": 90, **small}, {"x": 80, **dict.fromkeys(small, 2)}), "data:labels")
+    assert found.result is Result.FAIL
+
+
 def test_what_most_of_several_clients_say_is_a_change_of_meaning() -> None:
     assert check(flipped_by("abc", EVEN), "data:labels").result is Result.PASS
     assert check(flipped_by("ab", EVEN), "data:labels").result is Result.FAIL
