@@ -81,9 +81,9 @@ function failure(page, error) {
 }
 
 function noModel() {
-  const text = "A model is made from labelled text. Once it is there, this page fills by itself.";
+  const text = "A model is made from labelled text. Once this replica has loaded one, the page fills by itself.";
   return [pageHead("No model yet", text), notice("plain", h("span", {}, "On the machine of the service: "),
-    h("code", {}, "trimtab init NAME --base DIR --data FILE"), h("span", {}, ", or the whole story in a minute: "), h("code", {}, "trimtab demo"))];
+    h("code", {}, "trimtab init NAME --base DIR --data FILE"), h("span", {}, ", or the whole story on real text: "), h("code", {}, "trimtab demo"))];
 }
 
 async function loadModels() {
