@@ -17,7 +17,6 @@ class Route:
     """One model: which versions are loaded, and which of them answers by default."""
 
     model: str
-    base: str
     generation: int
     # Alias -> version, loaded ones only; `champion` is always among them.
     aliases: Mapping[str, int]

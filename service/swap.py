@@ -27,7 +27,7 @@ from trimtab.bundle import (
 )
 from trimtab.errors import AdapterRefused, InsufficientMemory, MalformedAdapter, TrimtabError
 from trimtab.kernels import Reducer
-from trimtab.ledger.models import ModelRow
+from trimtab.ledger.models import ModelRow, on_base
 from trimtab.ledger.versions import Served
 from trimtab.settings import ServerSettings
 from trimtab.store import AdapterStore
@@ -100,12 +100,13 @@ class Loader:
             VersionNotFound, StoreUnavailable: the files cannot be had.
             InsufficientMemory: it does not fit beside what is loaded.
         """
-        base, digest = self._base(model.base), version.digest or ""
+        digest = version.digest or ""
         with phase("fetch"):
             files = self._store.get(digest)
         with phase("verify"):
             manifest = verify(files, self._key, digest)
             _check_name(manifest, version)
+        base = self._base(on_base(model, manifest.base.name, manifest.base.digest).base)
         with phase("build"):
             bundle = build_bundle(
                 base, files, manifest=manifest, digest=digest, max_tokens=self._server.max_tokens

@@ -53,7 +53,6 @@ def route_of(wanted: Wanted, bundles: Mapping[int, ModelBundle], refused: Mappin
     """The route of a model whose champion is among the bundles."""
     return Route(
         model=wanted.model.name,
-        base=wanted.model.base,
         generation=wanted.model.generation,
         aliases={alias: n for alias, n in wanted.aliases.items() if n in bundles},
         bundles=dict(bundles),

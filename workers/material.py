@@ -22,7 +22,7 @@ from trimtab.bundle import Remedy
 from trimtab.drift import DriftKind
 from trimtab.jobs import AdaptationJob
 from trimtab.labels import HELD_OUT, Labelled, usable
-from trimtab.ledger import examples, feedback, gate_history, models, samples, versions
+from trimtab.ledger import examples, feedback, gate_history, samples, versions
 from trimtab.ledger.examples import Example
 from trimtab.ledger.gate_history import Bit
 from trimtab.ledger.given import given_rows
@@ -170,7 +170,7 @@ def gather(
         max_client_share: Of what is trained on and of what judges, where there are three clients or more.
         at_least: Training rows that are left when near-copies and surplus are taken out, if there are as many.
     """
-    model, quarantined = models.get_model(tx, job.model), gate_history.quarantined(tx, job.model)
+    model, quarantined = versions.served_model(tx, job.model), gate_history.quarantined(tx, job.model)
     window = gate_history.outside(
         samples.window_rows(tx, job.model, job.window_from_seq, MAX_WINDOW), quarantined
     )

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from trimtab.adapter import load_private_key, load_public_key, verify
-from trimtab.base import BaseModel
+from trimtab.base import BaseModel, load_base
 from trimtab.bundle import ModelBundle, build_bundle
 from trimtab.errors import VersionNotFound
 from trimtab.ledger import Ledger
+from trimtab.ledger.models import get_model, on_base
 from trimtab.ledger.versions import get_version
 from trimtab.settings import GateSettings, MemorySettings, Settings, TrainingSettings
 from trimtab.store import AdapterStore, CheckpointStore
@@ -70,13 +71,18 @@ def open_workshop(settings: Settings) -> Iterator[Workshop]:
         ledger.close()
 
 
-def load_version(shop: Workshop, base: BaseModel, model: str, n: int) -> LoadedVersion:
-    """Fetches, verifies and merges a version. Raises AdapterRefused, VersionNotFound, StoreUnavailable."""
+def load_version(shop: Workshop, base: BaseModel | None, model: str, n: int) -> LoadedVersion:
+    """Fetches, verifies and merges a version, on this base or on the one of its own that its manifest names.
+
+    Raises AdapterRefused, VersionNotFound, StoreUnavailable, BaseModelMissing.
+    """
     with shop.ledger.read() as tx:
-        digest = get_version(tx, model, n).digest
+        digest, row = get_version(tx, model, n).digest, get_model(tx, model)
     if digest is None:
         raise VersionNotFound(f"version {n} of {model!r} has no files")
     files = shop.store.get(digest)
     manifest = verify(files, shop.public_key, digest)
+    if base is None or manifest.base.digest != base.digest:
+        base = load_base(on_base(row, manifest.base.name, manifest.base.digest).base, shop.device)
     bundle = build_bundle(base, files, manifest=manifest, digest=digest, max_tokens=shop.max_tokens)
     return LoadedVersion(n, digest, files, Answers(bundle))

@@ -1,4 +1,4 @@
-"""Commands that change something by hand: init, adapt, promote, rollback, verify."""
+"""Commands that change something by hand: init, adapt, rebase, promote, rollback, verify."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ACTOR = "command line"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (init, adapt, promote, rollback, verify):
+    for command in (init, adapt, rebase, promote, rollback, verify):
         app.command()(command)
 
 
@@ -143,6 +143,31 @@ def _given(tx: Connection, name: str, data: Path) -> tuple[list[Given], str]:
     said = Counter(row.domain for row in file.rows if row.domain)
     usual = max(sorted(said), key=lambda each: said[each]) if 2 * said.total() > len(file.rows) else ""
     return [Given(row.text, row.label, row.group) for row in file.rows], usual
+
+
+def rebase(
+    ctx: typer.Context,
+    name: Name,
+    base: Annotated[str, typer.Option(help="The other Hugging Face encoder: a directory or a hub id.")],
+    epochs: Annotated[int, typer.Option(help="Over the memory.", min=1)] = 3,
+) -> None:
+    """Move a model to another base: train its memory there, and serve it if it is no worse on any gate set."""
+    import torch
+
+    from workers.rebase import rebase as move
+    from workers.workshop import open_workshop
+
+    settings = settings_of(ctx)
+    torch.set_num_threads(settings.training.threads)
+    with open_ledger(settings), open_workshop(settings) as shop, step_progress(name) as report:
+        found = move(shop, model=name, base_name=_base_name(base), epochs=epochs, report=report)
+    for domain, (before, after) in found.scores.items():
+        told = f"balanced accuracy {before.balanced_accuracy:.3f} to {after.balanced_accuracy:.3f}"
+        console.print(f"{domain}: {told} (n = {after.n})", highlight=False)
+    decision, reason = found.verdict.decision, found.verdict.reason
+    console.print(f"{name}: version {found.version}: {decision}: {reason}", highlight=False, soft_wrap=True)
+    _hint(settings, name)
+    raise typer.Exit(0 if decision == "promote" else 1)
 
 
 def promote(

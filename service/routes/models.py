@@ -29,5 +29,5 @@ def _info(route: Route) -> ModelInfo:
         baseline=route.aliases.get("baseline"),
         versions=sorted(route.bundles),
         generation=route.generation,
-        base=route.base,
+        base=route.champion.base.name,
     )

@@ -178,11 +178,28 @@ def test_an_adapter_of_another_base_is_a_refusal(toy: Deployment, tmp_path: Path
     toy.create_model()
     toy.add_version(1)
     other = load_base(str(build_tiny_base(tmp_path / "other", seed=9)), "cpu")
+    build_tiny_base(tmp_path / "other", seed=10)  # what lies there now is not what the version was trained on
     with toy.running() as api:
         toy.add_version(2, files=make_version(other, toy.key, version=2))
         eventually(lambda: state_of(toy, 2)[0] is VersionState.QUARANTINED, "quarantine")
         assert "BaseMismatch" in state_of(toy, 2)[1]
         assert api.serves(1)
+
+
+def test_a_version_of_a_new_lineage_is_served_on_its_own_base_and_a_rollback_returns(
+    toy: Deployment, tmp_path: Path
+) -> None:
+    toy.create_model()
+    toy.add_version(1)
+    other = load_base(str(build_tiny_base(tmp_path / "other", seed=9)), "cpu")
+    with toy.running() as api:
+        api.wait_for(1)
+        toy.add_version(2, files=make_version(other, toy.key, version=2))
+        api.wait_for(2)
+        with toy.ledger.begin() as tx:
+            versions.rollback(tx, "toy", actor="test", reason="worse")
+        api.wait_for(1)
+        assert state_of(toy, 2)[0] is VersionState.ROLLED_BACK
 
 
 def test_files_that_are_missing_are_waited_for(toy: Deployment) -> None:

@@ -63,7 +63,7 @@ def test_a_route_names_loaded_versions_only() -> None:
 
 
 def test_without_the_wanted_champion_the_incumbent_stays_of_its_own_generation() -> None:
-    incumbent = Route(model="toy", base="base", generation=6, aliases={"champion": 1}, bundles=bundles(1))
+    incumbent = Route(model="toy", generation=6, aliases={"champion": 1}, bundles=bundles(1))
     route = with_incumbent(wanted(champion=3, previous=1, challenger=2), bundles(2), {3: "why"}, incumbent)
     assert route.champion is incumbent.champion
     assert (route.generation, sorted(route.bundles)) == (6, [1, 2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
@@ -36,6 +36,14 @@ class ModelRow:
     base_digest: str
     generation: int
     created_at: float
+
+
+def on_base(model: ModelRow, name: str, digest: str) -> ModelRow:
+    """The model as a version has it that stands on this base: another one's name is in the version's manifest.
+
+    The model's own base keeps the name under which it is to be found here, wherever the version was made.
+    """
+    return model if digest == model.base_digest else replace(model, base=name, base_digest=digest)
 
 
 def require_name(name: str) -> None:

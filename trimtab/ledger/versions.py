@@ -23,7 +23,7 @@ from trimtab.errors import (
 from trimtab.ledger.clock import now
 from trimtab.ledger.events import record_event
 from trimtab.ledger.examples import remove_probation
-from trimtab.ledger.models import get_model, next_generation, require_generation
+from trimtab.ledger.models import ModelRow, get_model, next_generation, on_base, require_generation
 from trimtab.ledger.schema import aliases, versions
 from trimtab.ledger.upsert import insert_into
 
@@ -167,6 +167,13 @@ def get_aliases(tx: Connection, model: str) -> dict[str, int]:
     """The version number behind each alias."""
     rows = tx.execute(select(aliases.c.alias, aliases.c.n).where(aliases.c.model == model))
     return {alias: int(n) for alias, n in rows}
+
+
+def served_model(tx: Connection, model: str) -> ModelRow:
+    """The model with the base that its champion stands on. Raises ModelNotFound."""
+    row, champion = get_model(tx, model), get_aliases(tx, model).get(CHAMPION)
+    base = {} if champion is None else get_version(tx, model, champion).manifest.get("base", {})
+    return on_base(row, base["name"], base["digest"]) if base else row
 
 
 def served_versions(tx: Connection) -> dict[str, dict[str, Served]]:

@@ -12,7 +12,7 @@ from tests.fixtures.calls import Trimtab
 
 COMMANDS = (
     "init up serve worker monitor migrate demo replay status drift versions jobs events adapt promote rollback verify "
-    "doctor backup restore collect keys labels"
+    "rebase doctor backup restore collect keys labels"
 )
 
 
