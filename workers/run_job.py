@@ -26,6 +26,7 @@ from trimtab.jobs import AdaptationJob, JobStatus, Lease
 from trimtab.ledger import Ledger, jobs
 from trimtab.settings import Settings, as_environment
 from trimtab.store import CheckpointStore
+from workers.tracing import trace_if_wanted
 
 MAX_ATTEMPTS = 3
 POLL_S = 0.25
@@ -78,6 +79,8 @@ def run_job(
             return None
         job = _conclude(ledger, lease, *_supervise(ledger, lease, settings, stopping))
         _count(job)
+        if job.status.final:
+            trace_if_wanted(ledger, job)
         remove_checkpoints(ledger, settings.store_url)
         return job.status
     finally:
