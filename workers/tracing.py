@@ -29,7 +29,10 @@ _log = logging.getLogger(__name__)
 
 
 def trace_if_wanted(ledger: Ledger, job: AdaptationJob) -> bool:
-    """Sends an ended job's trace if a collector is named; whether it was told. Never raises: the job has ended as it has."""
+    """Sends an ended job's trace if a collector is named; whether one was made.
+
+    Never raises: the job has ended as it has. A collector that is away is tried for at most 10 s, then logged.
+    """
     if not any(os.environ.get(name) for name in ENDPOINTS):
         return False
     try:
