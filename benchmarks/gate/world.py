@@ -135,18 +135,22 @@ class Service:
 
 
 def make_first(world: World, rows: Sequence[Row], training: TrainingSettings, epochs: int = 2) -> None:
-    """Version 1 on these rows, once for all services."""
-    settings = _settings(world.home / FIRST, training)
+    """Version 1 on these rows, once for all services; it is there as a whole or not at all."""
+    unfinished = world.home / "unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    settings = _settings(unfinished, training)
     create_keys(settings.private_key_path, settings.public_key_path)
     with open_workshop(settings) as shop:
         shop.ledger.migrate()
         create_first_version(shop, model=MODEL, base_name=world.base, rows=rows, epochs=epochs)
+    unfinished.rename(world.home / FIRST)
 
 
 @contextmanager
 def service(world: World, name: str, training: TrainingSettings) -> Iterator[Service]:
     """A copy of the service as it was after version 1; gone afterwards."""
     home = world.home / name
+    shutil.rmtree(home, ignore_errors=True)  # of a run that was stopped
     shutil.copytree(world.home / FIRST, home)
     settings = _settings(home, training)
     try:
