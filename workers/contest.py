@@ -1,9 +1,10 @@
 """Who meets the gate: every rival makes its candidate, all are compared on the selection labels, one is chosen.
 
 The cheapest within one standard error of the best (Breiman et al., Classification and Regression Trees, 1984, section
-3.4.3), where the standard error is that of the paired difference on the same texts. A rival that loses more than the
-gate's margin on a past domain's selection set would only be refused there: it is not chosen. The gate set is not
-touched, so that the one test that follows is as strict as it says.
+3.4.3). Compared is the mean of the accuracies on the new domain and on each past one, for a cheap remedy may gain as
+much and forget more; the standard error is that of the paired difference on the same texts. A rival that loses more
+than the gate's margin on a past domain's selection set would only be refused there: it is not chosen. The gate set is
+not touched, so that the one test that follows is as strict as it says.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Entry:
         cost: Rank by expense.
         n, accuracy, balanced_accuracy: On the new domain's selection labels.
         gain, gain_error: Over the champion, with the paired standard error.
-        behind, behind_error: Of the best, likewise.
+        behind, behind_error: Of the best, likewise, in the mean over the new and the past domains.
         losses: Accuracy lost against the champion on each past domain's selection labels.
     """
 
@@ -88,14 +89,23 @@ class Choice:
 
 @dataclass(frozen=True)
 class Scored:
-    """A rival with its scorecard on the new domain, its losses on the past ones, and those that it forgets."""
+    """A rival with its scorecard on the new domain, its losses on the past ones, and those that it forgets.
+
+    past: by domain, (n,) 1 for a right and 0 for a wrong answer, times the text's weight where shares have moved.
+    """
 
     name: str
     cost: int
     reason: str
     score: Scorecard
+    past: Mapping[str, Doubles] = field(default_factory=dict)
     losses: Mapping[str, float] = field(default_factory=dict)
     forgets: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """Accuracy, in the mean over the domains."""
+        return float(np.mean([self.score.accuracy, *(rights.mean() for rights in self.past.values())]))
 
     @property
     def rank(self) -> tuple[int, float, float]:
@@ -142,7 +152,8 @@ def compare(task: Task, entrants: Sequence[Proposal | Declined], default: str, g
     """
     proposals = {each.name: each for each in entrants if isinstance(each, Proposal)}
     champion = _score(task, task.champion.answers)
-    scored = [_scored(task, each, gate.max_forgetting) for each in proposals.values()]
+    shares = next((each.shares for each in proposals.values() if each.shares is not None), None)
+    scored = [_scored(task, each, gate.max_forgetting, shares) for each in proposals.values()]
     decided = decide(scored, champion, default, gate.min_gain)
     table = [Entry(name="champion", state="champion", reason="what serves now", **_numbers(champion))]
     table += [_entry(each, champion, decided) for each in sorted(scored, key=lambda each: each.rank)]
@@ -171,7 +182,7 @@ def decide(scored: Sequence[Scored], champion: Scorecard, default: str, min_gain
         return Decided(None, min(usual, key=lambda each: each.rank), few)
     gaining = [each for each in standing if each.score.accuracy - champion.accuracy >= min_gain]
     able = gaining or standing
-    best = min(able, key=lambda each: (-each.score.accuracy, each.rank))
+    best = min(able, key=lambda each: (-each.mean, each.rank))
     chosen = min((each for each in able if _within_one_error(each, best)), key=lambda each: each.rank)
     return Decided(best, chosen, _why(chosen, best, champion, gains=bool(gaining)))
 
@@ -185,33 +196,40 @@ def _why(chosen: Scored, best: Scored, champion: Scorecard, *, gains: bool) -> s
         said += "; no rival gains enough there"
     if chosen is best:
         return f"{said}; the best of those that may be chosen"
-    behind, error = paired(best.score, chosen.score)
-    return f"{said}; the cheapest within one standard error ({error:.3f}) of {best.name}, {behind:.3f} behind"
+    behind, error = behind_of(best, chosen)
+    near = f"the cheapest within one standard error ({error:.3f}) of {best.name}, {behind:.3f} behind"
+    return f"{said}; over all domains {near}"
 
 
 def _within_one_error(rival: Scored, best: Scored) -> bool:
-    behind, error = paired(best.score, rival.score)
+    behind, error = behind_of(best, rival)
     return behind <= error or math.isclose(behind, error)  # one text of n is exactly one standard error
 
 
-def paired(one: Scorecard, other: Scorecard) -> tuple[float, float]:
-    """Accuracy of one minus that of the other on the same n texts, and the standard error of the difference."""
-    difference = one.right.astype(np.float64) - other.right
+def behind_of(best: Scored, rival: Scored) -> tuple[float, float]:
+    """How far the rival is behind in the mean over the domains, and the standard error of that."""
+    found = [paired(best.score.right, rival.score.right)]
+    found += [paired(rights, rival.past[domain]) for domain, rights in best.past.items()]
+    behind, errors = zip(*found, strict=True)
+    return sum(behind) / len(found), math.hypot(*errors) / len(found)
+
+
+def paired(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> tuple[float, float]:
+    """Mean of (n,) one minus other, of the same texts, and the standard error of the difference."""
+    difference = one.astype(np.float64) - other
     if difference.size < 2:
         return float(difference.sum()), math.inf
     return float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(difference.size))
 
 
-def importance(proposal: Proposal, truth: npt.NDArray[np.int64]) -> Doubles | None:
-    """(n,) weights under which labelled texts have the classes' shares of today; None where these are not in question.
+def importance(shares: Doubles | None, truth: npt.NDArray[np.int64]) -> Doubles | None:
+    """(n,) weights under which labelled texts have the classes' (k,) shares of today; None where none are given.
 
     A prior correction is right for q(y): a text of class y counts q(y) / p(y), p being the shares of this very set, so
     that sets collected under other shares are all judged on what the traffic is now.
     """
-    after = proposal.details.get("prior_after")
-    if after is None:
+    if shares is None:
         return None
-    shares = np.asarray(after, dtype=np.float64)
     have = np.bincount(truth, minlength=len(shares)) / max(len(truth), 1)
     return np.asarray(shares[truth] / have[truth], dtype=np.float64)
 
@@ -221,22 +239,27 @@ def _score(task: Task, answers: Answers) -> Scorecard:
     return answers.scorecard(task.selection.texts, task.selection.labels, domain)
 
 
-def _scored(task: Task, proposal: Proposal, margin: float) -> Scored:
+def _scored(task: Task, proposal: Proposal, margin: float, shares: Doubles | None) -> Scored:
+    """shares: of the classes today, where a rival corrects for them: under these all past sets are compared."""
     losses: dict[str, float] = {}
+    past: dict[str, Doubles] = {}
     forgets: list[str] = []
     for domain, kept in task.past.items():
         before, after = (
             answers.scorecard(kept.texts, kept.labels, domain)
             for answers in (task.champion.answers, proposal.answers)
         )
-        weights = importance(proposal, kept.labels)
+        if after.n > 1:
+            mass = importance(shares, kept.labels)
+            past[domain] = after.right * (np.ones(after.n) if mass is None else mass / mass.mean())
+        weights = importance(proposal.shares, kept.labels)
         found = weighted_loss(before, after, np.ones(before.n) if weights is None else weights)
         if found is not None:
             losses[domain] = found[0]
             if found[1] > margin:
                 forgets.append(domain)
     score = _score(task, proposal.answers)
-    return Scored(proposal.name, proposal.cost, proposal.reason, score, losses, tuple(forgets))
+    return Scored(proposal.name, proposal.cost, proposal.reason, score, past, losses, tuple(forgets))
 
 
 def weighted_loss(before: Scorecard, after: Scorecard, mass: Doubles) -> tuple[float, float] | None:
@@ -252,8 +275,8 @@ def weighted_loss(before: Scorecard, after: Scorecard, mass: Doubles) -> tuple[f
 
 
 def _entry(each: Scored, champion: Scorecard, decided: Decided) -> Entry:
-    gain, gain_error = paired(each.score, champion)
-    behind, behind_error = (None, None) if decided.best is None else paired(decided.best.score, each.score)
+    gain, gain_error = paired(each.score.right, champion.right)
+    behind, behind_error = (None, None) if decided.best is None else behind_of(decided.best, each)
     return Entry(
         name=each.name,
         state="chosen" if each is decided.chosen else "forgets" if each.forgets else "beaten",

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from trimtab.base import BaseModel
 from trimtab.features import Floats
 from workers.artefact import Candidate
@@ -103,6 +106,12 @@ class Proposal:
     @property
     def answers(self) -> Answers:
         return self.candidate.answers
+
+    @property
+    def shares(self) -> npt.NDArray[np.float64] | None:
+        """(k,) shares of the classes that a prior correction is right for."""
+        after = self.details.get("prior_after")
+        return None if after is None else np.asarray(after, dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def weigh(shop: Workshop, task: Task, proposal: Proposal, material: Material) ->
     new = new_set(task, material)
     problems = problems_of(proposal.candidate.files, task.base, material.model.base_digest)
     parity, n_parity = (float("nan"), 0) if problems else _parity(task, proposal, material)
-    weighted = "prior_after" in proposal.details
+    weighted = proposal.shares is not None
     return Evidence(
         delta_norms=delta_norms(task.base, proposal.candidate.bundle),
         parity=parity,
@@ -108,7 +108,7 @@ def weigh(shop: Workshop, task: Task, proposal: Proposal, material: Material) ->
 def past_set(proposal: Proposal, material: Material, domain: str, kept: Sequence[Example]) -> GateSet:
     """A past domain's; weighted where the proposal is a prior correction."""
     truth = material.indices(example.label for example in kept)
-    weights = importance(proposal, truth)
+    weights = importance(proposal.shares, truth)
     return GateSet(
         domain=domain,
         named=True,  # a shift exists only for domains that clients name

@@ -20,6 +20,7 @@ from trimtab.bundle import Remedy
 from trimtab.settings import GateSettings
 from workers.contest import (
     Scored,
+    behind_of,
     choose,
     compare,
     decide,
@@ -48,7 +49,7 @@ def card(n_right: int, n: int = N, shift: int = 0) -> Scorecard:
 
 
 def rival(name: str, cost: int, n_right: int, loss: float = 0.0, *, forgets: bool = False) -> Scored:
-    return Scored(name, cost, "because", card(n_right), {"old": loss}, ("old",) if forgets else ())
+    return Scored(name, cost, "because", card(n_right), {}, {"old": loss}, ("old",) if forgets else ())
 
 
 def chosen(scored: Sequence[Scored], champion: int = 140, default: str = "lora") -> str | None:
@@ -75,16 +76,37 @@ def test_the_cheapest_within_one_standard_error_is_chosen() -> None:
 def test_the_error_is_that_of_the_paired_difference() -> None:
     one, other = card(150), card(150, shift=40)
     difference = one.right.astype(float) - other.right
-    behind, error = paired(one, other)
+    behind, error = paired(one.right, other.right)
     assert behind == pytest.approx(difference.mean())
     assert error == pytest.approx(difference.std(ddof=1) / np.sqrt(N))
-    assert paired(one, one) == (0.0, 0.0)
+    assert paired(one.right, one.right) == (0.0, 0.0)
+
+
+def keeps(name: str, cost: int, n_right: int, n_past: int) -> Scored:
+    return Scored(name, cost, "because", card(n_right), {"old": card(n_past).right.astype(float)})
+
+
+def test_what_a_cheap_rival_forgets_counts_against_it() -> None:
+    """One answer behind on the new domain is within the error; fourteen on the past one are not."""
+    cheap, dear = keeps("head", 4, 179, 160), keeps("lora", 5, 180, 174)
+    assert chosen([cheap, replace(dear, past={"old": cheap.past["old"]})]) == "head"
+    assert chosen([cheap, dear]) == "lora"
+
+
+def test_the_error_of_a_mean_over_domains() -> None:
+    one, other = keeps("head", 4, 170, 150), keeps("lora", 5, 180, 190)
+    behind, error = behind_of(other, one)
+    assert behind == pytest.approx((10 / N + 40 / N) / 2)
+    assert error == pytest.approx(np.sqrt((0.05 * 0.95 + 0.2 * 0.8) / (N - 1)) / 2)
 
 
 def test_who_gains_nothing_is_not_chosen_however_cheap() -> None:
     """A remedy that changes no answer is never far behind on few labels."""
     small = [Scored("temperature", 1, "", card(28, 40)), Scored("lora", 5, "", card(29, 40))]
-    assert paired(small[1].score, small[0].score) == (pytest.approx(1 / 40), pytest.approx(1 / 40))
+    assert paired(small[1].score.right, small[0].score.right) == (
+        pytest.approx(1 / 40),
+        pytest.approx(1 / 40),
+    )
     found = decide(small, card(28, 40), "lora", GAIN)
     assert found.chosen is small[1]
 
@@ -133,14 +155,14 @@ def test_the_chosen_is_never_beaten_by_one_as_cheap(
     drawn: list[tuple[int, int, int, bool]], champion: int
 ) -> None:
     scored = [
-        Scored(f"r{i}", cost, "", card(n_right, shift=shift), {"old": 0.1 * forgets}, ("old",) * forgets)
+        Scored(f"r{i}", cost, "", card(n_right, shift=shift), {}, {"old": 0.1 * forgets}, ("old",) * forgets)
         for i, (cost, n_right, shift, forgets) in enumerate(drawn)
     ]
     found = decide(scored, card(champion), "lora", GAIN)
     assert found.chosen is not None
     assert found.best is not None
     assert found.chosen.cost <= found.best.cost
-    behind, error = paired(found.best.score, found.chosen.score)
+    behind, error = behind_of(found.best, found.chosen)
     assert behind <= error + 1e-12
     harmless = [each for each in scored if not each.forgets]
     assert not (harmless and found.chosen.forgets)
@@ -259,7 +281,7 @@ def test_weighted_to_today_every_set_has_the_shares_of_today(task: Task, truth: 
         details={"prior_after": [0.2, 0.8]},
     )
     labels = np.array(truth)
-    weights = importance(proposal, labels)
+    weights = importance(proposal.shares, labels)
     assert weights is not None
     assert weights[labels == 1].sum() / weights.sum() == pytest.approx(0.8)
-    assert importance(replace(proposal, details={}), labels) is None
+    assert importance(None, labels) is None
