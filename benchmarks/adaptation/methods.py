@@ -190,8 +190,8 @@ def silent(_step: int, _of: int) -> None:
     """Nobody watches."""
 
 
-OURS = Method("plan", "the plan", 1, plan, replays=True)
-FEW = Method("plan-few", "the plan, few labels", 1, plan, few=True, referenced=True, replays=True)
+OURS = Method("plan", "the plan", 2, plan, replays=True)
+FEW = Method("plan-few", "the plan, few labels", 2, plan, few=True, referenced=True, replays=True)
 NO_LABELS = Method(
     "self-training", "self-training, no labels", 1, self_training, unlabelled_only=True, referenced=True
 )
