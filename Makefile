@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 # A constraints file given by the environment also holds for the isolated build of this package.
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: help setup demo test up bench bench-adaptation bench-drift bench-serving bench-purity images-check lint type fmt clean
+.PHONY: help setup demo test up bench bench-adaptation bench-drift bench-gate bench-serving bench-purity images-check lint type fmt clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ bench-adaptation: $(STAMP)  ## what adaptation learns and forgets beside other m
 
 bench-drift: $(STAMP)  ## the drift monitor beside its peers, half an hour; ARGS=--quick tries it
 	$(BIN)/python -m benchmarks.drift $(ARGS)
+
+bench-gate: $(STAMP)  ## bad and good candidates before the gate, an hour; ARGS=--quick tries it
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.gate $(ARGS)
 
 bench-serving: $(STAMP)  ## engine and HTTP beside other servers, twenty minutes; ARGS="--peers plain --rounds 3" tries it
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.serving --out $(or $(OUT),bench-serving) $(ARGS)
