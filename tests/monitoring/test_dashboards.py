@@ -1,14 +1,19 @@
-"""Dashboards as Grafana wants them, as far as that can be told without one: ids, grid, source, variables, units."""
+"""Dashboards as Grafana wants them, as far as that can be told without one: its schema, ids, grid, variables, units."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from tests.fixtures.deploy_files import DOCKER, ROOT, SERVICES
 
@@ -111,6 +116,48 @@ def test_legends_name_labels_that_the_query_keeps(name: str) -> None:
 def test_links_lead_to_the_others_by_their_tag(name: str) -> None:
     (link,) = DASHBOARDS[name]["links"]
     assert (link["type"], link["tags"], link["keepTime"]) == ("dashboards", ["trimtab"], True)
+
+
+def unread(written: Any, read: Any, path: str = "") -> Iterator[str]:
+    """Paths of what was written and not read back."""
+    if isinstance(written, dict):
+        for name, value in written.items():
+            yield from unread(value, read.get(name, ...) if isinstance(read, dict) else ..., f"{path}.{name}")
+    elif isinstance(written, list) and isinstance(read, list) and len(written) == len(read):
+        for here, there in zip(written, read, strict=True):
+            yield from unread(here, there, path)
+    elif written != read:
+        yield path
+
+
+def read_by_grafana(dashboard: dict[str, Any]) -> Any:
+    """Through the classes that Grafana makes from its own schema, panels and queries of each kind among them."""
+    register_default_plugins()
+    return json.loads(JSONEncoder().encode(Dashboard.from_json(dashboard)))
+
+
+# Fields of the Prometheus plugin, which the schema of annotations leaves out.
+OF_THE_PLUGIN = {f".annotations.list.{name}" for name in ("step", "titleFormat", "textFormat")}
+
+
+@every_dashboard
+def test_grafanas_own_schema_knows_every_field(name: str) -> None:
+    dashboard = DASHBOARDS[name]
+    assert set(unread(dashboard, read_by_grafana(dashboard))) <= OF_THE_PLUGIN
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [((), "titel"), (("fieldConfig", "defaults"), "units"), (("options", "legend"), "position")],
+)
+def test_a_field_that_grafana_does_not_know_is_noticed(path: tuple[str, ...], name: str) -> None:
+    """Else the test above could not fail."""
+    wrong = deepcopy(DASHBOARDS["trimtab-service"])
+    place = next(panel for panel in wrong["panels"] if panel["type"] == "timeseries")
+    for step in path:
+        place = place[step]
+    place[name] = "wrong"
+    assert any(where.endswith(f".{name}") for where in unread(wrong, read_by_grafana(wrong)))
 
 
 def test_they_are_provisioned_where_compose_mounts_them() -> None:

@@ -167,6 +167,7 @@ def aftermath(seen: Evening, client: ApiClient, key: str, api: str) -> None:
         assert http.post("/v1/predict", content=b" " * 3_000_000).status_code == 413
     client.call("POST", "/admin/v1/models/toy/rollback", {})
     wait_until(lambda: "TrimtabRolledBack" in watchmen.told(), "word of the rollback")
+    wait_until(lambda: watchmen.value("sum(trimtab_jobs_total)"), "the worker's account of the job")
     wait_until(lambda: watchmen.value("sum(rate(trimtab_rejected_total[20s]))") is not None, "the refusal")
     seen.jobs = client.call("GET", "/admin/v1/jobs?model=toy")["jobs"]
     seen.ended_at = time.time()
