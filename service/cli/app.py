@@ -12,7 +12,20 @@ from typing import Annotated
 
 import typer
 
-from service.cli import act, demo, drift, forget, keep, keys, labels, look, processes, replay
+from service.cli import (
+    act,
+    completion,
+    demo,
+    drift,
+    forget,
+    jobs,
+    keep,
+    keys,
+    labels,
+    look,
+    processes,
+    replay,
+)
 from service.cli.entry import Entry
 from service.threads import prepare_environment
 from trimtab.errors import (
@@ -37,6 +50,14 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    from importlib.metadata import version
+
+    if wanted:
+        sys.stdout.write(f"trimtab {version('trimtab')}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     ctx: typer.Context,
@@ -44,12 +65,16 @@ def common(
     home: Annotated[
         Path | None, typer.Option(help="Directory of everything kept (else TRIMTAB_HOME).")
     ] = None,
+    version: Annotated[  # noqa: ARG001  # its callback has answered
+        bool,
+        typer.Option("--version", help="Say which release this is.", callback=_tell_version, is_eager=True),
+    ] = False,
 ) -> None:
     """Options of every command."""
     ctx.obj = Entry(config=config, home=home)
 
 
-for module in (act, processes, look, drift, forget, keep, demo, replay):
+for module in (act, processes, look, jobs, drift, forget, keep, demo, replay, completion):
     module.register(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(labels.app, name="labels")
@@ -60,7 +85,7 @@ def main() -> None:
     # Before torch is loaded.
     prepare_environment(os.environ)
     try:
-        app()
+        app(prog_name=completion.PROGRAM)
     except TrimtabError as error:
         sys.stderr.write(f"trimtab: {error}\n")
         sys.exit(2 if isinstance(error, USED_WRONGLY) else 1)

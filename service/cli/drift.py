@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.drift_page import show_page
+from service.cli.completion import drift_words, model_names
+from service.cli.drift_page import Standing, show_brief, show_page, state_line, to_do
 from service.cli.entry import open_ledger, settings_of
 from service.cli.show import console, plain, print_json, print_table, step_progress
+from service.cli.watch import View, Watch, present
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 HISTORY = 60  # checks that a line of history shows
 ACTOR = "command line"
 Words = Annotated[
-    str, typer.Argument(metavar="[selftest|acknowledge] NAME", help="What to do, and the model.")
+    str,
+    typer.Argument(
+        metavar="[selftest|acknowledge] NAME", help="What to do, and the model.", autocompletion=drift_words
+    ),
 ]
 
 
@@ -36,9 +41,11 @@ def register(app: typer.Typer) -> None:
 def drift(  # noqa: PLR0917  # typer reads options from parameters
     ctx: typer.Context,
     first: Words,
-    second: Annotated[str | None, typer.Argument(hidden=True)] = None,
+    second: Annotated[str | None, typer.Argument(metavar="", hidden=True, autocompletion=model_names)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of a page.")] = False,
-    limit: Annotated[int, typer.Option(help="Checks that are listed.", min=1, max=10_000)] = 10,
+    full: Annotated[bool, typer.Option("--full", help="Also arms, features, examples and checks.")] = False,
+    limit: Annotated[int, typer.Option(help="Checks that --full and --json list.", min=1, max=10_000)] = 10,
+    watch: Watch = False,
     runs: Annotated[int, typer.Option(help="selftest: fresh splits of the reference.", min=20)] = 200,
     run_length: Annotated[
         float, typer.Option(help="selftest: events between two allowed false alarms.", min=100)
@@ -47,7 +54,7 @@ def drift(  # noqa: PLR0917  # typer reads options from parameters
     """How a model stands with its inputs; `selftest NAME` counts false alarms, `acknowledge NAME` accepts a drift."""
     settings = settings_of(ctx)
     if second is None:
-        _look(settings, first, as_json=as_json, limit=limit)
+        present(lambda: _look(settings, first, limit, full=full), as_json=as_json, watch=watch)
     elif first == "selftest":
         _selftest(settings, second, runs, run_length, as_json=as_json)
     elif first == "acknowledge":
@@ -56,35 +63,59 @@ def drift(  # noqa: PLR0917  # typer reads options from parameters
         raise typer.BadParameter(f"{first!r} is neither selftest nor acknowledge")
 
 
-def _look(settings: Settings, name: str, *, as_json: bool, limit: int) -> None:
+def _look(settings: Settings, name: str, limit: int, *, full: bool) -> View:
+    standing = _standing(settings, name, max(limit, HISTORY))
+    state = replace(standing.state, log_m=())
+    listed = [replace(report, evidence=None) for report in standing.reports[:limit]]
+    page = partial(show_page, standing, limit) if full else partial(show_brief, standing)
+    return View(
+        document={"state": plain(state), "reports": listed, "alarm": standing.alarm},
+        show=page,
+        facts=(state_line(state), to_do(standing)),
+    )
+
+
+def _standing(settings: Settings, name: str, n_reports: int) -> Standing:
+    """What the ledger says; an alarm of a version that no longer serves is history, no news."""
     from service.drift_view import full_report
     from trimtab.drift import MonitorState
+    from trimtab.ledger.jobs import in_flight
     from trimtab.ledger.models import get_model
     from trimtab.ledger.reports import list_reports, load_state
+    from trimtab.ledger.versions import get_aliases
 
     with open_ledger(settings) as ledger, ledger.read() as tx:
         get_model(tx, name)
-        state = load_state(tx, name) or MonitorState(model=name)
-        reports = list_reports(tx, name, max(limit, HISTORY))
-        alarm = next((full_report(tx, report) for report in reports if report.evidence), None)
-    if as_json:
-        listed = [replace(report, evidence=None) for report in reports[:limit]]
-        print_json({"state": plain(replace(state, log_m=())), "reports": listed, "alarm": alarm})
-        return
-    show_page(state, reports, alarm, limit)
+        champion = get_aliases(tx, name).get("champion")
+        reports = list_reports(tx, name, n_reports)
+        newest = next((report for report in reports if report.evidence), None)
+        current = newest is not None and champion in {None, newest.version}
+        return Standing(
+            state=load_state(tx, name) or MonitorState(model=name),
+            champion=champion,
+            reports=tuple(reports),
+            alarm=full_report(tx, newest) if newest is not None and current else None,
+            job=in_flight(tx, name),
+        )
 
 
 def _acknowledge(settings: Settings, name: str, *, as_json: bool) -> None:
+    from trimtab.ledger.jobs import in_flight
     from trimtab.ledger.models import get_model
     from trimtab.ledger.reports import acknowledge
 
     with open_ledger(settings) as ledger, ledger.begin() as tx:
         get_model(tx, name)
-        state = acknowledge(tx, name, ACTOR)
+        state, job = acknowledge(tx, name, ACTOR), in_flight(tx, name)
     if as_json:
         print_json(replace(state, log_m=()))
-    else:
-        console.print(f"{name}: {state.state}. {state.detail} {state.state.meaning}", highlight=False)
+        return
+    console.print(
+        f"{name}: {state.state}. {state.detail} {state.state.meaning}", highlight=False, soft_wrap=True
+    )
+    if job is not None:
+        stays = f"Its job {job.id[:8]} stays {job.status}: `trimtab jobs cancel {job.id[:8]}` ends it."
+        console.print(stays, highlight=False, soft_wrap=True)
 
 
 def _selftest(settings: Settings, name: str, runs: int, run_length: float, *, as_json: bool) -> None:

@@ -1,31 +1,103 @@
-"""The page of `trimtab drift NAME`: state, arms over time, and of the newest alarm its harm, features and examples."""
+"""The page of `trimtab drift NAME`: what to do and whether it hurts; with `--full` arms, features, examples, checks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.cli.show import ago, console, print_table
+from service.cli.show import ago, brief, console, print_table
 
 if TYPE_CHECKING:
     from trimtab.drift import DriftReport, MonitorState
+    from trimtab.jobs import AdaptationJob
 
 LEVELS = "▁▂▃▄▅▆▇█"
 CUT = 110  # characters of an example
 
 
-def show_page(
-    state: MonitorState, reports: Sequence[DriftReport], alarm: dict[str, Any] | None, limit: int
-) -> None:
-    """Reports newest first; `alarm` is the newest one with evidence, as `drift_view.full_report` gives it."""
-    kind = f" ({state.kind}, severity {state.severity})" if state.kind else ""
-    _say(f"{state.model}: {state.state}{kind}, {ago(state.since)}. {state.state.meaning} {state.detail}")
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a model stands with its inputs.
+
+    Attributes:
+        state: As the monitor saved it last.
+        champion: The version that serves; None when none does.
+        reports: Newest first.
+        alarm: The newest report with evidence, if it is of the champion, as `drift_view.full_report` gives it.
+        job: The adaptation that has not ended.
+    """
+
+    state: MonitorState
+    champion: int | None
+    reports: tuple[DriftReport, ...]
+    alarm: dict[str, Any] | None
+    job: AdaptationJob | None
+
+
+def show_brief(standing: Standing) -> None:
+    """What to do, where it stands, and of the newest alarm whether it hurts and what moved."""
+    reports, alarm = standing.reports, standing.alarm
+    _say(f"To do: {to_do(standing)}")
+    _say(f"{state_line(standing.state)} Since {ago(standing.state.since)}. {standing.state.state.meaning}")
     if reports:
-        _show_arms(reports)
+        largest = sparkline([report.ratio for report in reversed(reports)], 1.0)
+        _say(f"Largest ratio to the threshold: {reports[0].ratio:.2f}  {largest} (█ = alarm, newest last)")
     if alarm is not None:
-        _show_alarm(alarm)
+        _say(f"Alarm, {ago(alarm['created_at'])}: {alarm['explanation']}")
+        for line in (_harm(alarm["harm"]), _labelled(alarm["labelled"]), _prior(alarm["label_shift"])):
+            if line:
+                _say(line)
+        moved = [f"{each['name']} {each['share']:.0%}" for each in alarm["evidence"]["features"][:3]]
+        if moved:
+            _say(f"Moved most: {', '.join(moved)} of the change.")
+    _say(f"`trimtab drift {standing.state.model} --full` shows arms, features, examples and checks.")
+
+
+def to_do(standing: Standing) -> str:
+    """One line for the person on call."""
+    state, job, name = standing.state.state.value, standing.job, standing.state.model
+    if standing.champion is not None and standing.state.version not in {0, standing.champion}:
+        return f"wait: version {standing.champion} serves, and the monitor has not looked at its traffic yet."
+    if job is not None and job.missing:
+        return f"give labels ({brief(job.missing)}): `trimtab labels export {name}`, or the console."
+    if job is not None:
+        return f"nothing: job {job.id[:8]} is {job.status} (`trimtab jobs {name} --watch`)."
+    return _TO_DO[state].format(name=name)
+
+
+_NOTHING = "nothing."
+_TO_DO = {
+    "collecting": "nothing: send traffic, or give a reference by `trimtab init` with data.",
+    "calibrating": _NOTHING,
+    "ok": _NOTHING,
+    "known": _NOTHING,
+    "suspect": "nothing yet: the next check confirms it or not.",
+    "drifting": "`trimtab adapt {name}`, or `trimtab drift acknowledge {name}` if it is as it should be.",
+    "acknowledged": "nothing: it is accepted until it grows or proves harmful.",
+    "adapting": "see what became of the job: `trimtab jobs {name}`.",
+    "cooldown": "wait, or `trimtab adapt {name}` to adapt now.",
+    "needs_human": "look at `trimtab jobs {name}`, give labels, then `trimtab adapt {name}`, or acknowledge it.",
+}
+
+
+def state_line(state: MonitorState) -> str:
+    """Where it stands, without ages."""
+    kind = f" ({state.kind}, severity {state.severity})" if state.kind else ""
+    return f"{state.model}: {state.state}{kind}. {state.detail}".strip()
+
+
+def show_page(standing: Standing, limit: int) -> None:
+    """Everything, with the newest `limit` checks."""
+    _say(f"To do: {to_do(standing)}")
+    _say(f"{state_line(standing.state)} Since {ago(standing.state.since)}. {standing.state.state.meaning}")
+    if standing.reports:
+        _show_arms(standing.reports)
+    if standing.alarm is not None:
+        _show_alarm(standing.alarm)
     columns = ("when", "version", "state", "events", "largest ratio", "max D", "kind", "nearest", "job")
-    print_table("Checks, newest first", columns, map(_cells, reports[:limit]), empty="No check yet.")
+    checks = map(_cells, standing.reports[:limit])
+    print_table("Checks, newest first", columns, checks, empty="No check yet.")
 
 
 def sparkline(values: Iterable[float], top: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from trimtab.errors import SettingsError
+from trimtab.errors import ModelNotFound, SettingsError
 from trimtab.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -26,8 +26,12 @@ class Entry:
 
 
 def settings_of(ctx: typer.Context) -> Settings:
-    """The settings of this call; `--home` wins over everything. Raises SettingsError."""
-    entry: Entry = ctx.obj
+    """The settings of this call. Raises SettingsError."""
+    return settings_for(ctx.obj)
+
+
+def settings_for(entry: Entry) -> Settings:
+    """The settings that these options give; `--home` wins over everything. Raises SettingsError."""
     settings = read_settings(entry.config)
     return settings.model_copy(update={"home": entry.home}) if entry.home else settings
 
@@ -38,6 +42,7 @@ def open_ledger(settings: Settings, *, create: bool = False) -> Iterator[Ledger]
 
     Raises:
         SettingsError: there is none yet: nothing was ever started on this home.
+        ModelNotFound: as what is done with the ledger raises it, with the models that there are.
     """
     from trimtab.ledger import Ledger
 
@@ -51,5 +56,15 @@ def open_ledger(settings: Settings, *, create: bool = False) -> Iterator[Ledger]
         if create:
             ledger.migrate()
         yield ledger
+    except ModelNotFound as error:
+        raise ModelNotFound(f"{error} {_models(ledger)}") from None
     finally:
         ledger.close()
+
+
+def _models(ledger: Ledger) -> str:
+    from trimtab.ledger.models import list_models
+
+    with ledger.read() as tx:
+        names = [model.name for model in list_models(tx)]
+    return f"There are: {', '.join(names[:10])}." if names else "There is none yet: run `trimtab init`."

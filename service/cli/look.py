@@ -1,81 +1,111 @@
-"""Commands that only look: status, versions, jobs, events. They read the ledger, so nothing need be running."""
+"""Commands that only look: status, versions, events. They read the ledger, so nothing need be running."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.completion import model_names
 from service.cli.entry import open_ledger, settings_of
-from service.cli.show import ago, console, plain, print_json, print_table
+from service.cli.show import ago, brief, console, line_of, plain, print_table
+from service.cli.watch import View, Watch, present
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from trimtab.drift import MonitorState
-    from trimtab.jobs import AdaptationJob
+    from trimtab.ledger.replicas import ReplicaRow
+    from trimtab.settings import Settings
 
-Name = Annotated[str, typer.Argument(help="Name of the model.")]
+Name = Annotated[str, typer.Argument(help="Name of the model.", autocompletion=model_names)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 Limit = Annotated[int, typer.Option(help="How many at most.", min=1, max=10_000)]
+LOST_S = 60.0  # a replica that said nothing for so long is gone
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (status, versions, jobs, events):
+    for command in (status, versions, events):
         app.command()(command)
 
 
-def status(ctx: typer.Context, as_json: AsJson = False) -> None:
+def status(ctx: typer.Context, as_json: AsJson = False, watch: Watch = False) -> None:
     """What is running, which models there are, what serves, and how they stand with their inputs."""
+    settings = settings_of(ctx)
+    present(lambda: _status(settings), as_json=as_json, watch=watch)
+
+
+def versions(ctx: typer.Context, name: Name, as_json: AsJson = False, watch: Watch = False) -> None:
+    """Every version of a model, what became of it, and which aliases point at it."""
+    settings = settings_of(ctx)
+    present(lambda: _versions(settings, name), as_json=as_json, watch=watch)
+
+
+def events(
+    ctx: typer.Context,
+    after: Annotated[int, typer.Option(help="Only events with a larger number.")] = 0,
+    as_json: AsJson = False,
+    limit: Limit = 100,
+    watch: Watch = False,
+) -> None:
+    """What happened, oldest first."""
+    settings = settings_of(ctx)
+    present(lambda: _events(settings, after, limit, newest=watch), as_json=as_json, watch=watch)
+
+
+def _status(settings: Settings) -> View:
     from service.home import find_running
     from trimtab.ledger.consumers import live_workers
     from trimtab.ledger.jobs import claimable_jobs
     from trimtab.ledger.models import list_models
     from trimtab.ledger.replicas import list_replicas
 
-    settings = settings_of(ctx)
-    queue = settings.training.queue
     running = find_running(settings.home) if settings.home.exists() else None
     with open_ledger(settings) as ledger, ledger.read() as tx:
         models = [_model(tx, model.name) for model in list_models(tx)]
-        replicas, workers, waiting = list_replicas(tx), live_workers(tx, queue), len(claimable_jobs(tx))
-    if as_json:
-        about = {"home": str(settings.home), "up": plain(running), "models": models, "replicas": replicas}
-        print_json(about | {"workers": workers, "jobs_waiting": waiting})
-        return
-    where = (
-        f"up at {running.url} (pid {running.pid}, started {ago(running.started_at)})"
-        if running
-        else "not running"
-    )
-    console.print(f"{settings.home}: {where}", highlight=False)
-    columns = ("model", "serving", "previous", "generation", "drift", "events", "alarms", "job")
-    print_table(
-        "Models",
-        columns,
-        [_model_cells(model) for model in models],
-        empty="No model yet: run `trimtab init`.",
-    )
-    if waiting and not workers:
-        some = "a job waits" if waiting == 1 else f"{waiting} jobs wait"
-        console.print(f"{some} and no worker takes from queue {queue!r}: start one by `trimtab worker`.")
+        replicas, waiting = list_replicas(tx), len(claimable_jobs(tx))
+        workers = live_workers(tx, settings.training.queue)
+    about = {"home": str(settings.home), "up": plain(running), "models": models, "replicas": replicas}
+    live = [replica for replica in replicas if replica.age_s < LOST_S]
+    warning = _nobody_takes(waiting, settings.training.queue) if waiting and not workers else ""
+    where = f"up at {running.url} (pid {running.pid}" if running else _served_at(live)
+
+    def show() -> None:
+        started = f", started {ago(running.started_at)})" if running else ""
+        console.print(f"{settings.home}: {where}{started}", highlight=False, soft_wrap=True)
+        columns = ("model", "serving", "previous", "generation", "drift", "events", "alarms", "job")
+        cells = [_model_cells(model) for model in models]
+        print_table("Models", columns, cells, empty="No model yet: run `trimtab init`.")
+        if warning:
+            console.print(warning, highlight=False, soft_wrap=True)
+
+    facts = (where + (")" if running else ""), *map(_model_fact, models), *([warning] if warning else []))
+    return View(document=about | {"workers": workers, "jobs_waiting": waiting}, show=show, facts=facts)
 
 
-def versions(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Every version of a model, what became of it, and which aliases point at it."""
+def _served_at(live: Sequence[ReplicaRow]) -> str:
+    """Where the API answers although no supervisor runs here."""
+    if not live:
+        return "not running"
+    return f"no `trimtab up` here, but the API answers at {', '.join(sorted({each.url for each in live}))}"
+
+
+def _nobody_takes(waiting: int, queue: str) -> str:
+    some = "a job waits" if waiting == 1 else f"{waiting} jobs wait"
+    return f"{some} and no worker takes from queue {queue!r}: start one by `trimtab worker`."
+
+
+def _versions(settings: Settings, name: str) -> View:
+    from trimtab.ledger.models import get_model
     from trimtab.ledger.versions import get_aliases, list_versions
 
-    with open_ledger(settings_of(ctx)) as ledger, ledger.read() as tx:
-        from trimtab.ledger.models import get_model
-
+    with open_ledger(settings) as ledger, ledger.read() as tx:
         get_model(tx, name)
         rows, aliases = list_versions(tx, name), get_aliases(tx, name)
     pointing = {row.n: sorted(alias for alias, n in aliases.items() if n == row.n) for row in rows}
-    if as_json:
-        print_json([plain(row) | {"aliases": pointing[row.n]} for row in rows])
-        return
     cells = [
         (
             row.n,
@@ -89,49 +119,35 @@ def versions(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
         for row in rows
     ]
     columns = ("version", "state", "aliases", "parent", "made", "digest", "reason")
-    print_table(f"Versions of {name}", columns, cells, empty="No version yet.")
+    return View(
+        document=[plain(row) | {"aliases": pointing[row.n]} for row in rows],
+        show=lambda: print_table(f"Versions of {name}", columns, cells, empty="No version yet."),
+        facts=tuple(
+            line_of(f"{name} {row.n}", row.state, ", ".join(pointing[row.n]), row.reason) for row in rows
+        ),
+    )
 
 
-def jobs(
-    ctx: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Only of this model.")] = None,
-    as_json: AsJson = False,
-    limit: Limit = 20,
-) -> None:
-    """Adaptation jobs, newest first."""
-    from trimtab.ledger.jobs import list_jobs
-    from trimtab.ledger.models import get_model
+def _events(settings: Settings, after: int, limit: int, *, newest: bool) -> View:
+    """The first events after a number, or of those the newest: what is watched is what happens."""
+    from trimtab.ledger.events import list_events, newest_events
 
-    with open_ledger(settings_of(ctx)) as ledger, ledger.read() as tx:
-        if name is not None:
-            get_model(tx, name)
-        found = list_jobs(tx, name, limit=limit)
-    if as_json:
-        print_json(found)
-        return
-    columns = ("job", "model", "status", "cause", "version", "opened", "attempts", "what")
-    print_table("Jobs, newest first", columns, map(_job_cells, found), empty="No job yet.")
-
-
-def events(
-    ctx: typer.Context,
-    after: Annotated[int, typer.Option(help="Only events with a larger number.")] = 0,
-    as_json: AsJson = False,
-    limit: Limit = 100,
-) -> None:
-    """What happened, oldest first."""
-    from trimtab.ledger.events import list_events
-
-    with open_ledger(settings_of(ctx)) as ledger, ledger.read() as tx:
-        found = list_events(tx, after, limit)
-    if as_json:
-        print_json(found)
-        return
+    with open_ledger(settings) as ledger, ledger.read() as tx:
+        found = newest_events(tx, limit=limit)[::-1] if newest else list_events(tx, after, limit)
+    found = [event for event in found if event.seq > after]
     cells = [
-        (event.seq, ago(event.at), event.kind, event.model, event.actor, _brief(event.detail))
+        (event.seq, ago(event.at), event.kind, event.model, event.actor, brief(event.detail))
         for event in found
     ]
-    print_table("Events", ("number", "when", "kind", "model", "by", "detail"), cells, empty="No event yet.")
+    columns = ("number", "when", "kind", "model", "by", "detail")
+    return View(
+        document=found,
+        show=lambda: print_table("Events", columns, cells, empty="No event yet."),
+        facts=tuple(
+            line_of(event.seq, event.kind, event.model, f"by {event.actor}", brief(event.detail))
+            for event in found
+        ),
+    )
 
 
 def _model(tx: Connection, name: str) -> dict[str, Any]:
@@ -163,12 +179,7 @@ def _model_cells(model: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _job_cells(job: AdaptationJob) -> tuple[Any, ...]:
-    missing = f"missing labels: {_brief(job.missing)}" if job.missing else ""
-    what = job.reason or missing or _brief(job.progress or {})
-    cause = job.cause.get("kind", "")
-    return (job.id[:8], job.model, job.status, cause, job.version, ago(job.created_at), job.attempts, what)
-
-
-def _brief(detail: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in detail.items() if value not in (None, "", {}, []))
+def _model_fact(model: dict[str, Any]) -> str:
+    serving = f"version {model['champion']} serves" if "champion" in model else "nothing serves"
+    job = f"job {model['job']['id'][:8]} {model['job']['status']}" if model["job"] else ""
+    return line_of(f"{model['name']}: {serving}", f"drift {model['drift']['state']}", job)

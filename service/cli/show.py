@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any
@@ -47,6 +47,16 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console.print(table if table.row_count else empty)
+
+
+def brief(detail: Mapping[str, Any]) -> str:
+    """Members with a value, as one line."""
+    return ", ".join(f"{name} {value}" for name, value in detail.items() if value not in (None, "", {}, []))
+
+
+def line_of(*parts: Any) -> str:
+    """What is not empty, as one line."""
+    return "  ".join(str(part) for part in parts if part not in (None, ""))
 
 
 def ago(at: float | None) -> str:

@@ -76,18 +76,18 @@ def list_jobs(
 
 @router.get("/jobs/{job_id}", responses=declared(404, 503))
 def get_job(job_id: str, serving: ServingDep) -> JobInfo:
-    """One job: why, what it does, what the gate said."""
+    """One job, by its id or the first 8 characters of it: why, what it does, what the gate said."""
     with serving.ledger.read() as tx:
-        job = jobs.get_job(tx, job_id)
+        job = jobs.find_job(tx, job_id)
         made = versions.get_version(tx, job.model, job.version) if job.version is not None else None
     return _info(job, made.gate if made else None)
 
 
 @router.post("/jobs/{job_id}/cancel", responses=declared(404, 503))
 def cancel_job(job_id: str, serving: ServingDep, call: CallDep) -> JobInfo:
-    """Cancel a job that has not ended; one that has ended stays as it is."""
+    """Cancel a job that has not ended, by its id or the first 8 characters of it; one that has ended stays as it is."""
     with serving.ledger.begin() as tx:
-        return _info(jobs.cancel(tx, job_id, actor=call.client), None)
+        return _info(jobs.cancel(tx, jobs.find_job(tx, job_id).id, actor=call.client), None)
 
 
 @router.post("/alerts", responses=declared(400, 503))

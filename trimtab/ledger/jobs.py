@@ -8,12 +8,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, insert, or_, select, update
 
-from trimtab.errors import IllegalTransition, JobInFlight, JobNotFound, LeaseLost
+from trimtab.errors import IllegalTransition, InvalidInput, JobInFlight, JobNotFound, LeaseLost
 from trimtab.jobs import IN_FLIGHT, AdaptationJob, JobStatus, Lease, require_transition
 from trimtab.ledger.clock import db_now, now
 from trimtab.ledger.events import record_event
 from trimtab.ledger.models import get_model
 from trimtab.ledger.schema import jobs
+
+SHOWN = 8  # characters of an id that tables show; enough to name a job by
 
 
 def open_job(
@@ -199,6 +201,22 @@ def get_job(tx: Connection, job_id: str) -> AdaptationJob:
     if row is None:
         raise JobNotFound(f"There is no job {job_id}.")
     return _job(row)
+
+
+def find_job(tx: Connection, given: str) -> AdaptationJob:
+    """The job by its id or the first 8 characters or more of it, as tables show them.
+
+    Raises:
+        JobNotFound: there is none.
+        InvalidInput: several jobs begin so.
+    """
+    if len(given) < SHOWN:
+        return get_job(tx, given)
+    query = select(jobs).where(jobs.c.id.startswith(given.lower(), autoescape=True)).limit(2)
+    rows = tx.execute(query).mappings().all()
+    if len(rows) > 1:
+        raise InvalidInput(f"Several jobs begin with {given}: name more of the id.")
+    return _job(rows[0]) if rows else get_job(tx, given)
 
 
 def list_jobs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.fixtures.calls import Trimtab
 
 COMMANDS = (
     "init up serve worker monitor migrate demo replay status drift versions jobs events adapt promote rollback verify "
-    "rebase doctor backup restore collect keys labels"
+    "rebase completion doctor backup restore collect keys labels"
 )
 
 
@@ -34,6 +35,16 @@ def test_wrong_use_is_told_with_exit_code_2(trimtab: Trimtab, arguments: tuple[s
     assert outcome.code == 2
     assert "Usage:" in outcome.out + outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_what_is_mistyped_is_answered_with_what_is_like_it(trimtab: Trimtab) -> None:
+    assert "Did you mean 'status'?" in trimtab("statsu").err
+    assert "--json" in trimtab("jobs", "--jsn").err
+
+
+def test_the_release_is_told(trimtab: Trimtab) -> None:
+    told = trimtab("--version")
+    assert (told.code, told.out) == (0, f"trimtab {version('trimtab')}\n")
 
 
 def test_an_unknown_setting_stops_the_start(

@@ -25,7 +25,7 @@ from trimtab.drift import (
     LabelShiftFound,
     MonitorState,
 )
-from trimtab.ledger import reports, versions
+from trimtab.ledger import jobs, reports, versions
 from trimtab.ledger.versions import VersionState
 from trimtab.store import AdapterStore
 
@@ -70,7 +70,7 @@ def drift(toy: Deployment, trimtab: Trimtab) -> Trimtab:
 
 
 def test_the_page_says_what_happened_whether_it_hurts_and_why(drift: Trimtab) -> None:
-    page = drift("toy").out
+    page = drift("toy", "--full").out
     for part in (
         "toy: drifting (covariate_benign, severity 2)", "[bold]no markup[/bold]",
         "0.2 (0.18 to 0.23)", "2.00", "The inputs changed.", "about sample 420",
@@ -81,16 +81,54 @@ def test_the_page_says_what_happened_whether_it_hurts_and_why(drift: Trimtab) ->
         assert part in page, part
 
 
+def test_the_short_page_begins_with_what_to_do(drift: Trimtab, toy: Deployment) -> None:
+    page = drift("toy").out
+    assert page.startswith("To do: `trimtab adapt toy`, or `trimtab drift acknowledge toy`")
+    for part in (
+        "toy: drifting (covariate_benign, severity 2)",
+        "▄█",
+        "The inputs changed.",
+        "at least 0.050",
+        "pca_00",
+    ):
+        assert part in page, part
+    assert "brand new" not in page
+    assert len(page.splitlines()) < 12
+    with toy.ledger.begin() as tx:
+        job = jobs.open_job(tx, "toy", cause={}, domain="d", window_from_seq=1)
+    assert drift("toy").out.startswith(f"To do: nothing: job {job.id[:8]} is queued")
+
+
+def test_every_state_has_something_to_do(drift: Trimtab, toy: Deployment) -> None:
+    for state in DriftState:
+        with toy.ledger.begin() as tx:
+            reports.save_state(tx, replace(ALARMED, state=state))
+        first = drift("toy").out.splitlines()[0]
+        assert first.startswith("To do: ")
+        assert "{" not in first
+
+
+def test_an_alarm_of_a_version_that_no_longer_serves_is_no_news(drift: Trimtab, toy: Deployment) -> None:
+    toy.add_version(1)
+    toy.add_version(2)
+    assert "The inputs changed." in drift("toy").out
+    toy.add_version(3)
+    page = drift("toy")
+    assert page.out.startswith("To do: wait: version 3 serves, and the monitor has not looked")
+    assert "The inputs changed." not in page.out
+    assert drift("toy", "--json").document["alarm"] is None
+
+
 def test_an_arm_that_is_off_is_said_to_be(drift: Trimtab, toy: Deployment) -> None:
-    assert "The e-detector is off" in drift("toy").out
+    assert "The e-detector is off" in drift("toy", "--full").out
     on = ArmStatistic(name="e_detector", statistic=1.0, threshold=5.0)
     with toy.ledger.begin() as tx:
         reports.save_report(tx, replace(QUIET, id="r3", arms=(on, *QUIET.arms)))
-    assert "The e-detector is off" not in drift("toy").out
+    assert "The e-detector is off" not in drift("toy", "--full").out
 
 
 def test_history_runs_from_old_to_new(drift: Trimtab) -> None:
-    assert f"{LEVELS[3]}{LEVELS[7]}" in drift("toy").out
+    assert f"{LEVELS[3]}{LEVELS[7]}" in drift("toy", "--full").out
 
 
 def test_the_document_has_state_checks_and_the_newest_alarm(drift: Trimtab) -> None:
@@ -107,13 +145,17 @@ def test_the_document_has_state_checks_and_the_newest_alarm(drift: Trimtab) -> N
 
 def test_a_model_without_a_check_has_a_page(drift: Trimtab, toy: Deployment) -> None:
     toy.create_model("other")
-    page = drift("other")
+    page = drift("other", "--full")
     assert (page.code, "No check yet." in page.out) == (0, True)
     assert drift("other", "--json").document["alarm"] is None
 
 
 def test_acknowledge(drift: Trimtab, toy: Deployment) -> None:
-    assert "toy: acknowledged" in drift("acknowledge", "toy").out
+    with toy.ledger.begin() as tx:
+        job = jobs.open_job(tx, "toy", cause={}, domain="d", window_from_seq=1)
+    told = drift("acknowledge", "toy").out
+    assert "toy: acknowledged" in told
+    assert f"job {job.id[:8]} stays queued: `trimtab jobs cancel {job.id[:8]}` ends it" in told
     with toy.ledger.read() as tx:
         state = reports.load_state(tx, "toy")
     assert state is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from service.cli.look import _events
 from service.home import Running, announce, own_home
 from tests.fixtures.calls import Outcome, Trimtab
 from tests.fixtures.deployment import Deployment
@@ -36,7 +37,7 @@ def look(toy: Deployment, trimtab: Trimtab) -> Trimtab:
             tx, MonitorState(model="toy", version=2, state=DriftState.ADAPTING, alarms_total=1)
         )
         replicas.report_replica(
-            tx, "a", pid=1, url="u", serving={"toy": [2]}, generations={"toy": 2}, refused={}
+            tx, "a", pid=1, url="http://here:8000", serving={"toy": [2]}, generations={"toy": 2}, refused={}
         )
 
     def call(*arguments: object) -> Outcome:
@@ -55,7 +56,7 @@ def test_status_says_what_serves_and_how_it_stands(look: Trimtab, toy: Deploymen
     assert shown["replicas"][0]["serving"] == {"toy": [2]}
     table = look("status")
     assert table.code == 0
-    for word in ("not running", "toy", "adapting", "waiting_for_labels"):
+    for word in ("toy", "adapting", "waiting_for_labels"):
         assert word in table.out
 
 
@@ -80,18 +81,18 @@ def test_status_finds_a_running_supervisor(look: Trimtab, toy: Deployment) -> No
         assert "up at http://here:1 (pid 7" in look("status").out
 
 
+def test_status_finds_an_api_that_runs_alone(look: Trimtab, toy: Deployment) -> None:
+    assert "no `trimtab up` here, but the API answers at http://here:8000" in look("status").out
+    with toy.ledger.begin() as tx:
+        replicas.forget_replica(tx, "a")
+    assert ": not running" in look("status").out
+
+
 def test_versions_show_aliases_and_states(look: Trimtab) -> None:
     first, second = look("versions", "toy", "--json").document
     assert (first["n"], first["aliases"], first["state"]) == (1, ["previous"], "accepted")
     assert (second["n"], second["aliases"]) == (2, ["champion"])
     assert "champion" in look("versions", "toy").out
-
-
-def test_jobs_show_what_is_missing(look: Trimtab) -> None:
-    (job,) = look("jobs", "toy", "--json").document
-    assert (job["status"], job["cause"]["kind"], job["domain"]) == ("waiting_for_labels", "drift", "shop")
-    assert "missing labels: train 12, gate 3" in look("jobs").out
-    assert look("jobs", "--json", "--limit", 1).document == [job]
 
 
 def test_events_go_on_after_a_number(look: Trimtab) -> None:
@@ -102,8 +103,17 @@ def test_events_go_on_after_a_number(look: Trimtab) -> None:
     assert "job_opened" in look("events").out
 
 
+def test_what_is_watched_is_the_newest(look: Trimtab, toy: Deployment) -> None:
+    first = _events(toy.settings, 0, 2, newest=False).document
+    newest = _events(toy.settings, 0, 2, newest=True).document
+    assert [event.seq for event in first] == [1, 2]
+    assert newest[-1].seq > 2
+    assert [event.seq for event in newest] == [newest[-1].seq - 1, newest[-1].seq]
+    assert _events(toy.settings, newest[0].seq, 2, newest=True).document == newest[1:]
+
+
 @pytest.mark.parametrize("command", ["drift", "versions", "jobs"])
 def test_an_unknown_model_is_told(look: Trimtab, command: str) -> None:
     outcome = look(command, "nobody")
     assert outcome.code == 2
-    assert outcome.err == "trimtab: There is no model named 'nobody'.\n"
+    assert outcome.err == "trimtab: There is no model named 'nobody'. There are: toy.\n"
