@@ -34,6 +34,7 @@ from monitoring.dependence import block_length
 from monitoring.detector import Windows
 from monitoring.e_detector import reach
 from monitoring.histograms import Doubles, Floats, bin_rows
+from trimtab.settings import BUDGET
 
 ARMS = ("e_detector", "short", "long", "labels")
 N_REFERENCES = 40
@@ -43,7 +44,7 @@ TAIL = 0.05  # share of the pooled scores that the tail is fitted to
 N_RESAMPLES = 200  # of the outer draws, for the interval of a threshold
 OFF = 1e9  # threshold of an e-detector that cannot be trusted: log10 M never gets there
 
-_BUDGET = re.compile(r"^\s*(\d+(?:\.\d+)?)\s+per\s+(\d+(?:\.\d+)?)\s*(events|s|m|h|d)\s*$")
+_BUDGET = re.compile(BUDGET)
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 

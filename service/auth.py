@@ -42,7 +42,7 @@ class Refusal:
 # No key needed, and no name of this server: load balancers and kubelets know neither.
 HEALTH = frozenset({"/v2/health/live", "/v2/health/ready"})
 # No key needed: whoami says what the caller's key is good for, if anything.
-PUBLIC = HEALTH | {"/v1/whoami", "/console"}
+PUBLIC = HEALTH | {"/v1/whoami", "/", "/console"}
 # The console's own files: the same for everybody, no data in them.
 PUBLIC_BELOW = "/console/"
 # (method, path or, when it ends with a slash, everything below it) -> role; the first that fits counts.

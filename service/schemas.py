@@ -1,4 +1,6 @@
-"""Shapes of requests and answers. Requests of operators refuse unknown members; those of clients ignore them."""
+"""Shapes of requests and answers. Requests of operators and parameters refuse unknown members; other requests of
+clients ignore them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ Moment = Annotated[datetime, AfterValidator(_as_utc)]
 
 
 class _Order(BaseModel):
-    """What an operator sends."""
+    """What is refused when it holds something unknown."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,8 +42,8 @@ class Item(BaseModel):
     )
 
 
-class Parameters(BaseModel):
-    """How to answer."""
+class Parameters(_Order):
+    """How to answer. A name that is not known is refused: it was meant to change something."""
 
     top_k: int | None = Field(None, ge=1, description="only this many scores; implies scores")
     include: list[Literal["scores", "embedding"]] = Field(default_factory=list, alias="return")
@@ -50,6 +52,17 @@ class Parameters(BaseModel):
     sample: bool = Field(
         True, description="false: a probe or comparison, no traffic; the monitor does not see it"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_only(cls, given: Any) -> Any:
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        unknown = sorted(set(given) - known) if isinstance(given, dict) else []
+        if unknown:
+            raise ValueError(
+                f"there is no parameter {', '.join(unknown)}: known are {', '.join(sorted(known))}"
+            )
+        return given
 
 
 class PredictRequest(BaseModel):

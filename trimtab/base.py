@@ -23,6 +23,11 @@ from trimtab.pooling import is_classifier, load_checkpoint
 # What is beyond this many characters a token is not looked at, so that an endless text costs no more than its start
 # (English has 4 to 5 characters a token, Chinese 1 to 2).
 CHARACTERS_PER_TOKEN = 16
+_HUB_TIMEOUT_S = 5.0
+_ASK_FOR_A_FOLDER = (
+    "the Hugging Face hub does not answer, and it is not on this disk: name a directory, which "
+    "`hf download ID --local-dir DIR` fills where there is a network"
+)
 
 
 @dataclass(frozen=True)
@@ -146,13 +151,16 @@ def load_base(name: str, device: str = "auto") -> BaseModel:
     local = Path(name).is_dir()
     if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise BaseModelMissing(f"base model {name}: there is no such directory")
+    stored = local or not _hub_answers()
     try:
         adopted = load_checkpoint(name) if local and is_classifier(name) else None
-        encoder: Any = adopted.encoder if adopted is not None else _load_encoder(name, local=local)
-        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False)
+        encoder: Any = adopted.encoder if adopted is not None else _load_encoder(name, local=stored)
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=stored, trust_remote_code=False)
         fast: Tokenizer = tokenizer.backend_tokenizer
     except (OSError, ValueError, AttributeError, KeyError) as error:
-        raise BaseModelMissing(f"base model {name}: {_first_line(error)}") from None
+        raise BaseModelMissing(
+            f"base model {name}: {_ASK_FOR_A_FOLDER if stored and not local else _first_line(error)}"
+        ) from None
     fast.no_padding()
     fast.no_truncation()
     pad_id, max_positions = (
@@ -175,6 +183,20 @@ def load_base(name: str, device: str = "auto") -> BaseModel:
         device=target,
         runner=find_runner(encoder, pad_id, max_positions, target),
     )
+
+
+def _hub_answers() -> bool:
+    """Asked once, briefly: the hub's own client tries for a minute, and what it kept on disk needs no hub."""
+    import httpx
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        httpx.head(constants.ENDPOINT, timeout=_HUB_TIMEOUT_S)
+    except httpx.HTTPError:
+        return False
+    return True
 
 
 def _load_encoder(name: str, *, local: bool) -> Any:

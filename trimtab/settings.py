@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from trimtab.errors import SettingsError
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)$")
+BUDGET = r"^\s*(\d+(?:\.\d+)?)\s+per\s+(\d+(?:\.\d+)?)\s*(events|s|m|h|d)\s*$"
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -39,6 +40,12 @@ def seconds_of(duration: str) -> float:
 def _checked_duration(duration: str) -> str:
     seconds_of(duration)
     return duration
+
+
+def _checked_budget(budget: str) -> str:
+    if re.match(BUDGET, budget) is None:
+        raise ValueError('write "1 per 30d" or "1 per 100000 events"')
+    return budget
 
 
 Duration = Annotated[str, AfterValidator(_checked_duration)]
@@ -133,7 +140,7 @@ class SigningSettings(_Group):
 class DriftSettings(_Group):
     """The monitor. Three numbers matter: the budget, the smallest effect, the largest loss of accuracy."""
 
-    false_alarm_budget: str = Field("1 per 30d", description='"1 per 30d" or "1 per 100000 events"')
+    false_alarm_budget: Annotated[str, AfterValidator(_checked_budget)] = "1 per 30d"
     min_effect: Share = 0.1
     max_accuracy_drop: Share = 0.03
     act_on: Literal["any", "harmful", "none"] = "any"

@@ -134,10 +134,10 @@ def arguments_of(name: str, checkpoint: Path, port: int, folder: Path) -> list[s
 
 def mlserver_folder(folder: Path, port: int) -> Path:
     """MLServer's settings: adaptive batching up to 32 requests and 3 ms, its default of one inference worker."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics").mkdir(parents=True, exist_ok=True)  # else it makes .metrics where it was started
     settings = {
         "host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "metrics_port": free_port(),
-        "parallel_workers": 1, "debug": False,
+        "parallel_workers": 1, "debug": False, "metrics_dir": str(folder / "metrics"),
     }  # fmt: skip
     model = {
         "name": "bench",

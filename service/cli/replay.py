@@ -16,6 +16,7 @@ from service.cli.look import AsJson, Name
 from service.cli.show import console, plain, print_json, print_table
 
 if TYPE_CHECKING:
+    from service.client import ApiClient
     from service.replay import Segment, Sent
     from trimtab.settings import Settings
 
@@ -53,7 +54,9 @@ def replay_file(  # noqa: PLR0917  # typer reads options from parameters
 
     file = load_rows(data, skip_bad=skip_bad)
     started = time.monotonic()
-    with ApiClient(url or _address(settings_of(ctx)), key=key) as client, _progress(as_json) as progress:
+    address = url or _address(settings_of(ctx))
+    with ApiClient(address, key=key) as client, _progress(as_json) as progress:
+        _try_out(client, address, name, file.rows[0].text)
         task = progress.add_task(f"{name}", total=len(file.rows))
         waiting = DelayedFeedback(client, fraction=feedback, delay_s=delay)
         sent = replay(
@@ -76,6 +79,17 @@ def replay_file(  # noqa: PLR0917  # typer reads options from parameters
     }
     _show(summary, segments(sent), sent, as_json=as_json)
     raise typer.Exit(1 if summary["failed"] or failure else 0)
+
+
+def _try_out(client: ApiClient, address: str, name: str, text: str) -> None:
+    """One answer that is no traffic: address, key and model are right, or nothing is sent. Raises CallFailed."""
+    from service.client import CallFailed
+
+    try:
+        client.predict(name, [text], sample=False)
+    except CallFailed as error:
+        advice = "is `trimtab up` running, are --url, --key and the model's name right?"
+        raise CallFailed(f"nothing was sent to {address}: {error} ({advice})") from None
 
 
 def _show(summary: dict[str, Any], parts: Sequence[Segment], sent: Sequence[Sent], *, as_json: bool) -> None:

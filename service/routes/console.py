@@ -57,6 +57,12 @@ class ConsoleFile:
     etag: str
 
 
+@router.get("/")
+async def start() -> RedirectResponse:
+    """Who opens the bare address in a browser wants the console."""
+    return RedirectResponse("/console/", headers=HEADERS)
+
+
 @router.get("/console")
 async def to_console() -> RedirectResponse:
     """The console lives in a folder, so that its files find each other."""

@@ -30,7 +30,8 @@ router = APIRouter(tags=["predict"])
 PATH = "/v1/predict/stream"
 # Lines of one forward pass; few, so that single requests pass between two of them.
 CHUNK_LINES = 16
-_LINE: TypeAdapter[str | Item] = TypeAdapter(Text | Item)
+_TEXT: TypeAdapter[str] = TypeAdapter(Text)
+_ITEM = TypeAdapter(Item)
 _IN = {"schema": {"type": "string", "description": 'a line is a text ("...") or an item ({"text": ...})'}}
 _OUT = {"schema": {"type": "string", "description": "a prediction or a problem for each line, in order"}}
 _EXAMPLE = {"example": '"What a film!"\n{"text": "Never again.", "id": "row-2"}\n'}
@@ -104,16 +105,20 @@ def _lines(body: bytes, max_bytes: int) -> Iterator[_Line]:
     """Every line that is not blank."""
     filled = (line for line in io.BytesIO(body) if line.strip())
     for index, line in enumerate(filled):
-        yield index, _read(line, max_bytes)
+        yield index, _read(line, index + 1, max_bytes)
 
 
-def _read(line: bytes, max_bytes: int) -> Item | InvalidInput:
+def _read(line: bytes, number: int, max_bytes: int) -> Item | InvalidInput:
     if len(line) > max_bytes:
-        return InvalidInput(f"a line may have {max_bytes} bytes")
+        return InvalidInput(f"line {number}: a line may have {max_bytes} bytes")
+    # By its first character, so that what is wrong is said of what was meant.
+    shape: TypeAdapter[str] | TypeAdapter[Item] = _ITEM if line.lstrip().startswith(b"{") else _TEXT
     try:
-        read = _LINE.validate_json(line)
+        read = shape.validate_json(line)
     except ValidationError as error:
-        return InvalidInput(error.errors(include_input=False)[0]["msg"])
+        wrong = error.errors(include_input=False)[0]
+        member = "".join(f"{part}: " for part in wrong["loc"])
+        return InvalidInput(f"line {number}: {member}{wrong['msg']}")
     return Item(text=read) if isinstance(read, str) else read
 
 

@@ -38,6 +38,7 @@ EXPECTED = {
     ("GET", "/v2"): "read",
     ("GET", "/v2/"): "read",
     # The console's files hold no data, and whoami says nothing that the caller did not bring.
+    ("GET", "/"): None,
     ("GET", "/console"): None,
     ("GET", "/console/{path:path}"): None,
     ("GET", "/v1/whoami"): None,

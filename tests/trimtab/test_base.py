@@ -38,8 +38,10 @@ def test_a_missing_directory_is_named(name: str) -> None:
         load_base(name, "cpu")
 
 
-def test_an_unreachable_hub_id_is_named() -> None:
-    with pytest.raises(BaseModelMissing, match="base model someone/some-model"):
+def test_an_unreachable_hub_is_told_at_once_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    told = "base model someone/some-model: the Hugging Face hub does not answer.*name a directory"
+    with pytest.raises(BaseModelMissing, match=told):
         load_base("someone/some-model", "cpu")
 
 

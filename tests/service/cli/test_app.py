@@ -67,6 +67,16 @@ def test_a_wrong_value_names_the_key_and_what_was_expected(
     assert "'many'" in outcome.err
 
 
+def test_a_budget_that_cannot_be_read_stops_the_start(
+    trimtab: Trimtab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRIMTAB_DRIFT__FALSE_ALARM_BUDGET", "one a day")
+    outcome = trimtab("--home", tmp_path, "migrate")
+    assert outcome.code == 2
+    assert "TRIMTAB_DRIFT__FALSE_ALARM_BUDGET: " in outcome.err
+    assert 'write "1 per 30d" or "1 per 100000 events"' in outcome.err
+
+
 def test_a_wrong_configuration_file_is_told(trimtab: Trimtab, tmp_path: Path) -> None:
     file = tmp_path / "trimtab.toml"
     file.write_text("[drift]\nwindow = 10\n", encoding="utf-8")

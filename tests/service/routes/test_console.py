@@ -34,8 +34,9 @@ def test_every_file_is_served_with_a_strict_policy(api: RunningApi) -> None:
 
 
 def test_the_folder_without_its_slash_leads_there(api: RunningApi) -> None:
-    response = api.http.get("/console")
-    assert (response.status_code, response.headers["Location"]) == (307, "/console/")
+    for path in ("/console", "/"):
+        response = api.http.get(path)
+        assert (response.status_code, response.headers["Location"]) == (307, "/console/")
 
 
 def test_a_browser_that_has_a_file_is_sent_nothing(api: RunningApi) -> None:

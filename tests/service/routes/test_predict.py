@@ -75,6 +75,13 @@ def test_a_version_that_is_not_loaded_is_told_with_those_that_are(api: RunningAp
     assert "1 (previous), 2 (champion)" in response.json()["detail"]
 
 
+def test_an_unknown_parameter_is_refused_with_those_that_are_known(api: RunningApi) -> None:
+    response = api.predict(TEXT, parameters={"topk": 2, "truncate": True})
+    assert response.status_code == 422
+    known = "known are return, sample, timeout_ms, top_k, truncate"
+    assert f"there is no parameter topk: {known}" in response.json()["detail"]
+
+
 def test_an_unknown_model(api: RunningApi) -> None:
     response = api.predict(TEXT, model="other")
     assert (response.status_code, problem_type(response)) == (404, "model-not-found")

@@ -54,6 +54,14 @@ def test_a_wrong_line_gets_its_problem_and_the_others_go_on(api: RunningApi) -> 
     assert all("label" in answer for answer in answers[1::2])
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [(b'{"txt": "a"}', "line 2: text: Field required"), (b"3", "line 2: Input should be a valid string")],
+)
+def test_a_wrong_line_is_named_with_what_it_lacks(api: RunningApi, line: bytes, told: str) -> None:
+    assert stream(api, ["a", line])[1]["detail"] == told
+
+
 def test_nothing_in_nothing_out(api: RunningApi) -> None:
     assert stream(api, []) == []
 
