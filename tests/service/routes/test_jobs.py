@@ -70,7 +70,9 @@ def test_without_labels_a_job_waits_and_says_for_what(served: Deployment) -> Non
         assert (again.status_code, again.json()["type"]) == (409, "urn:trimtab:problem:job-in-flight")
         assert api.http.get(f"/admin/v1/jobs/{job['id']}").json() == job
         assert [each["id"] for each in api.http.get("/admin/v1/jobs").json()["jobs"]] == [job["id"]]
-        cancelled = api.http.post(f"/admin/v1/jobs/{job['id']}/cancel").json()
+        assert api.http.get(f"/admin/v1/jobs/{job['id'][:8]}").json() == job
+        assert api.http.post(f"/admin/v1/jobs/{job['id'][:7]}/cancel").status_code == 404
+        cancelled = api.http.post(f"/admin/v1/jobs/{job['id'][:8]}/cancel").json()
         assert cancelled["status"] == "cancelled"
         assert api.http.get("/admin/v1/jobs", params={"status": "queued"}).json() == {"jobs": []}
 
