@@ -102,7 +102,9 @@ FEEDBACK_DELAY = Histogram(
     ["model"],
     buckets=(1, 10, 60, 600, 3600, 6 * 3600, 86_400, 3 * 86_400, 7 * 86_400),
 )
-FEEDBACK_PENDING = Gauge("trimtab_feedback_pending", "Labels that wait for their prediction")
+FEEDBACK_PENDING = Gauge(
+    "trimtab_feedback_pending", "Labels that wait for their prediction", multiprocess_mode="livemax"
+)
 LABEL_REQUESTS_OPEN = Gauge("trimtab_label_requests_open", "Open label requests", ["model", "reason"])
 LABEL_REQUEST_AGE = Gauge(
     "trimtab_label_request_age_seconds", "Age of the oldest open label request", ["model"]
