@@ -12,6 +12,7 @@ from trimtab.errors import TrimtabError
 
 STATUS = {
     "ModelNotFound": 404, "VersionNotFound": 404, "AliasNotFound": 404, "JobNotFound": 404, "ReportNotFound": 404,
+    "LabelRequestNotFound": 404, "LabelRequestTaken": 409,
     "VersionNotLoaded": 404, "NotFound": 404, "InvalidInput": 422, "Conflict": 409, "AlreadyExists": 409,
     "InvalidTensor": 400,
     "JobInFlight": 409, "IllegalTransition": 409, "LeaseLost": 409, "VersionRefused": 409, "NothingToRollBack": 409,
