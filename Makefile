@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 # A constraints file given by the environment also holds for the isolated build of this package.
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: help setup demo test up bench bench-adaptation bench-drift bench-gate bench-serving bench-purity images-check lint type fmt clean
+.PHONY: help setup demo test up bench bench-adaptation bench-drift bench-gate bench-serving bench-purity console-tour images-check lint type fmt clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ bench-serving: $(STAMP)  ## engine and HTTP beside other servers, twenty minutes
 
 bench-purity: $(STAMP)  ## every answer checked across 220 swaps under load, eight minutes
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.serving.purity --out $(or $(OUT),bench-serving) $(ARGS)
+
+console-tour: $(STAMP)  ## the console in a real browser over the real demo, six minutes; ARGS="--images docs/images" keeps pictures
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.console $(ARGS)
 
 images-check:  ## the real images without an engine: root, buildah, debootstrap, ten minutes; TARGETS="monitor api worker-cpu"
 	tests/system/build_images.sh

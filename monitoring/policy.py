@@ -99,7 +99,7 @@ def why_not(
 ) -> Hindrance | None:
     """What stands against opening a job now; None when nothing does. Also asked before an alert opens one."""
     if in_flight is not None:
-        return Hindrance(DriftState.ADAPTING, f"Job {in_flight.id} is {in_flight.status}.")
+        return Hindrance(DriftState.ADAPTING, _under_way(in_flight))
     if rules.act_on == "none":
         return Hindrance(DriftState.DRIFTING, "Observing only (drift.act_on = none).")
     if state.kind is DriftKind.SOURCE:
@@ -198,7 +198,7 @@ def after_change(
 def settle(state: MonitorState, *, now: float, in_flight: AdaptationJob | None, rules: Rules) -> MonitorState:
     """The state between two checks: a job that was opened or has ended since shows at once."""
     if in_flight is not None:
-        return enter(state, DriftState.ADAPTING, now=now, detail=f"Job {in_flight.id} is {in_flight.status}.")
+        return enter(state, DriftState.ADAPTING, now=now, detail=_under_way(in_flight))
     if state.state is not DriftState.ADAPTING:
         return state
     if not state.in_alarm:
@@ -208,6 +208,10 @@ def settle(state: MonitorState, *, now: float, in_flight: AdaptationJob | None, 
     hindrance = why_not(state, now=now, in_flight=None, rules=rules)
     reason = hindrance.reason if hindrance else "The job has ended and the drift goes on."
     return enter(state, hindrance.state if hindrance else DriftState.DRIFTING, now=now, detail=reason)
+
+
+def _under_way(job: AdaptationJob) -> str:
+    return f"Job {job.id} is {job.status.replace('_', ' ')}."
 
 
 def enter(state: MonitorState, entered: DriftState, *, now: float, detail: str) -> MonitorState:
@@ -241,7 +245,7 @@ def _follow_alarm(state: MonitorState, report: DriftReport, rules: Rules) -> Mon
 
 def _quiet(report: DriftReport, in_flight: AdaptationJob | None) -> Hindrance:
     if in_flight is not None:
-        return Hindrance(DriftState.ADAPTING, f"Job {in_flight.id} is {in_flight.status}.")
+        return Hindrance(DriftState.ADAPTING, _under_way(in_flight))
     if report.actionable:
         return Hindrance(DriftState.SUSPECT, "Above the threshold; waiting for the next check to confirm.")
     if report.alarm:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import html
 import io
+import json
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from trimtab.datafiles import Row
@@ -81,6 +82,15 @@ def load_domains(archive: Path) -> dict[str, tuple[Row, ...]]:
     except (OSError, KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise DataError(f"{archive}: not the source archive of {REQUIREMENT} ({error})") from None
     return {domain: tuple(_unique(_rows(domain, content))) for domain, content in contents.items()}
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> Path:
+    """Rows as `trimtab init --data` reads them."""
+    members = [{"text": row.text, "label": row.label, "id": row.id, "domain": row.domain} for row in rows]
+    path.write_text(
+        "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in members), encoding="utf-8"
+    )
+    return path
 
 
 def _download(directory: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from service.client import Answer, ApiClient
 from service.demo import show
 from service.demo.budget import MAX_TRAIN, SOURCE, DomainRows, deal
-from service.demo.data import cache_dir, fetch_archive, load_domains
+from service.demo.data import cache_dir, fetch_archive, load_domains, write_rows
 from service.demo.machine import DemoFailed, Machine, free_port, init_model, start_machine
 from service.demo.measured import Accuracy, Measured, Rollback
 from service.demo.model import packaged_model
@@ -92,7 +92,7 @@ def run_demo(settings: Settings, *, full: bool, json_file: Path | None, keep: bo
 def _tell(settings: Settings, home: Path, measured: Measured) -> None:
     with measured.timed("prepare"):
         base, rows = packaged_model(), _prepare_rows(measured)
-        data = _write_rows(home / "init.jsonl", rows[SOURCE].init)
+        data = write_rows(home / "init.jsonl", rows[SOURCE].init)
     settings = demo_settings(
         settings, home=home / "home", port=free_port(), seed=measured.seed, full=measured.full
     )
@@ -117,14 +117,6 @@ def _prepare_rows(measured: Measured) -> dict[str, DomainRows]:
         for name, part in rows.items()
     }
     return rows
-
-
-def _write_rows(path: Path, rows: Sequence[Row]) -> Path:
-    members = [{"text": row.text, "label": row.label, "id": row.id, "domain": row.domain} for row in rows]
-    path.write_text(
-        "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in members), encoding="utf-8"
-    )
-    return path
 
 
 def _play(machine: Machine, rows: dict[str, DomainRows], measured: Measured) -> None:

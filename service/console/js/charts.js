@@ -56,7 +56,7 @@ function options(parts, range, marks, format, times) {
   return {
     width: 600, height: HEIGHT, padding: [12, 8, 0, 0],
     scales: { y: { range } },
-    axes: [{ ...axis, grid: { show: false }, space: 70, values: (_, at) => at.map(clock) }, { ...axis, size: 52, values: (_, at) => at.map(format) }],
+    axes: [{ ...axis, grid: { show: false }, space: 70, size: 32, values: (_, at) => at.map(clock) }, { ...axis, size: 52, values: (_, at) => at.map(format) }],
     series: [{ label: "At", value: (_, at) => (at === null ? "–" : clock(at)) }, ...parts],
     cursor: { points: { size: 7 }, drag: { x: false, y: false } },
     hooks: {

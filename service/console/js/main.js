@@ -108,7 +108,7 @@ async function update() {
   } catch {
     // The page says so itself.
   }
-  if (state.shell && !state.page?.keeps) await show(false);
+  if (state.shell && !state.page?.keeps?.()) await show(false);
 }
 
 function goLive() {

@@ -109,6 +109,7 @@ def label_twenty(toy: Deployment, page: Page, job: AdaptationJob, asked: list[st
             page.keyboard.press("1")
             expect(subject).not_to_have_text(shown)
     page.keyboard.press("1")
+    expect(page.locator("#labelling")).to_contain_text("20 of ")
     eventually(lambda: answered(toy) == 20, "20 answers in the ledger")
     with toy.ledger.read() as tx:
         given = [row.prediction_id for row in feedback.labelled(tx, MODEL)]

@@ -49,7 +49,7 @@ export const drift = {
 
 function standing(status) {
   const [tone, name] = stateOf(status.state);
-  return h("div", { class: "standing" }, badge(tone, name), h("span", {}, "since ", when(status.since)),
+  return h("div", { class: "standing" }, badge(tone, name), h("span", {}, when(status.since, "for")),
     status.reference.version ? h("span", {}, `compared with version ${status.reference.version}: ${status.reference.domains.join(", ") || "no domain"}`) : null,
     h("span", {}, `${count(status.events_seen)} events seen`));
 }

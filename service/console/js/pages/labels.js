@@ -13,16 +13,18 @@ const SHOWN = 8;
 
 const state = fresh();
 let place = null;
+let lookAgain = null;
 
 function fresh() {
-  return { model: null, queue: [], done: [], standing: null, counted: 0, saving: Promise.resolve(), loading: null, over: false };
+  return { model: null, queue: [], done: [], standing: null, saved: 0, counted: 0, saving: Promise.resolve(), loading: null, over: false };
 }
 
 export const labels = {
   name: "labels",
   title: "Labels",
   role: "feedback",
-  keeps: true,
+  // While there is something to answer or to take back, nothing else draws the page.
+  keeps: () => state.queue.length + state.done.length > 0,
   leave: () => { removeEventListener("keydown", onKey); place = null; },
 
   async load({ model }) {
@@ -31,7 +33,8 @@ export const labels = {
     return { at: Date.now() };
   },
 
-  view() {
+  view(_, { refresh }) {
+    lookAgain = refresh;
     removeEventListener("keydown", onKey);
     addEventListener("keydown", onKey);
     place = h("div", { id: "labelling" });
@@ -48,7 +51,7 @@ async function fill() {
     const { requests, ...standing } = await state.loading;
     const known = new Set([...state.queue, ...state.done].map((each) => each.id));
     state.queue.push(...requests.filter((each) => !known.has(each.id)));
-    Object.assign(state, { standing, counted: labelled() });
+    Object.assign(state, { standing, counted: state.saved });
     state.over = requests.length < BATCH;
   } finally {
     state.loading = null;
@@ -93,7 +96,7 @@ function reasonOf(reason) {
 function nothingLeft() {
   const done = state.done.length;
   if (done) return empty("That was the last one. Thank you.", "What you said is on its way into the adaptation.", linkButton("See the adaptation", "#/adaptations", "primary"), button(["Undo the last", hint("U")], () => undo(), { id: "undo" }));
-  return empty("Nothing to label now", "The service asks when an adaptation needs labels. Labels that you have anyway can be sent at any time: POST /v1/feedback, or trimtab labels import.", linkButton("Look again", "#/labels", "primary"));
+  return empty("Nothing to label now", "The service asks when an adaptation needs labels. Labels that you have anyway can be sent at any time: POST /v1/feedback, or trimtab labels import.", button("Look again", () => lookAgain(), { kind: "primary", id: "look-again" }));
 }
 
 function standingCard() {
@@ -136,14 +139,15 @@ function settle(said) {
   const request = state.queue.shift();
   if (!request) return;
   state.done.unshift({ ...request, said: said.label ?? null });
-  state.saving = state.saving.then(() => save(request, said));
-  void state.saving.then(fill).then(draw, (problem) => toast(problem.message, "bad"));
+  // One after the other, so that what the service counts is what was saved so far.
+  state.saving = state.saving.then(() => save(request, said)).then(fill).then(draw, (problem) => toast(problem.message, "bad"));
   draw();
 }
 
 async function save(request, said) {
   try {
     await send("POST", path`/v1/label-requests/${request.id}`, said);
+    if (said.label !== undefined) state.saved += 1;
   } catch (problem) {
     state.done = state.done.filter((each) => each.id !== request.id);
     if (problem.status !== 404 && problem.status !== 409) state.queue.unshift(request);
@@ -164,6 +168,7 @@ function undo() {
 async function takeBack(request, said) {
   try {
     await send("POST", path`/v1/label-requests/${request.id}`, { undo: true });
+    if (said !== null) state.saved -= 1;
   } catch (problem) {
     state.queue = state.queue.filter((each) => each.id !== request.id);
     state.done.unshift({ ...request, said });

@@ -54,7 +54,7 @@ function state({ drift, report, operated }) {
   return h("section", { class: `state ${tone}`, "aria-label": "State" },
     h("div", { class: "state-head" }, badge(tone, name), h("span", { class: "state-since" }, drift.since ? when(drift.since, "for") : null)),
     h("p", { class: "state-says" }, kind ? `${kind}${drift.severity ? `, ${severityOf(drift.severity)}` : ""}. ${meaning}` : readable(drift.detail)),
-    kind && drift.detail !== meaning ? h("p", {}, readable(drift.detail)) : null,
+    kind && !job && drift.detail !== meaning ? h("p", {}, readable(drift.detail)) : null,
     job ? underWay(job) : null,
     h("div", { class: "actions" }, nextSteps(drift, report, job)));
 }
