@@ -13,6 +13,7 @@ from playwright.sync_api import Page, ViewportSize
 from tests.fixtures.browsers import DESK, PHONE
 
 N_COLOURS, N_EXACT = 224, 64
+MOST_SCREENS = 3
 _MARK = "document.querySelector('#page').firstElementChild.dataset.drawn = 'before'"
 _AT_REST = "() => document.fonts.ready.then(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))"  # noqa: E501
 
@@ -67,11 +68,13 @@ def change_scheme(page: Page, scheme: Literal["light", "dark"]) -> None:
 
 
 def photograph(page: Page, file: Path) -> None:
-    """The whole page, with its bars where they belong."""
+    """The page as if the window were as high as it, or `MOST_SCREENS` screens, with its bars where they belong."""
     size = page.viewport_size
     assert size is not None
     height = page.evaluate("document.documentElement.scrollHeight")
-    page.set_viewport_size({"width": size["width"], "height": max(height, size["height"])})
+    page.set_viewport_size(
+        {"width": size["width"], "height": min(max(height, size["height"]), MOST_SCREENS * size["height"])}
+    )
     page.evaluate(_AT_REST)
     page.screenshot(path=file)
     page.set_viewport_size(size)

@@ -22,7 +22,7 @@ TARGET = "tweets"
 FEW = 0.08  # share of the tweets that is labelled before anybody is asked: too few to adapt on
 N_CALM = 1200  # movie reviews before the tweets: the page has a past to show
 N_LABELS = 20
-SOON_MS, CALM_MS, DRIFT_MS, JOB_MS = 30_000, 180_000, 120_000, 420_000
+PATIENT_MS, SOON_MS, CALM_MS, DRIFT_MS, JOB_MS = 15_000, 60_000, 180_000, 120_000, 420_000
 ENDED = re.compile("Promoted|Rejected|Held|Failed|Cancelled|Timed out")
 
 
@@ -61,6 +61,7 @@ class Tour:
 
     def run(self) -> None:
         """Everything. Raises AssertionError (Playwright's own, or StepFailed) where something does not hold."""
+        expect.set_options(timeout=PATIENT_MS)
         self.sign_in()
         self.movies_are_on_course()
         self.tweets_drift()
@@ -140,9 +141,9 @@ class Tour:
             sent = [each for each in self.traffic.sent if each.row.domain == TARGET]
             print(f"      {label_late(self.client, sent)} labels of the traffic come")
             self.traffic.label(FEEDBACK)
-            expect(self.page.locator(".step.now")).to_have_text(re.compile("Candidate|Gate"), timeout=CALM_MS)
             self.traffic.rate = RATE_TRAINING
-            expect(self.page.get_by_role("progressbar").first).to_be_visible()
+            expect(self.page.locator(".step.now")).to_have_text(re.compile("Candidate|Gate"), timeout=CALM_MS)
+            expect(self.page.get_by_role("progressbar").first).to_be_visible(timeout=SOON_MS)
         with self.step("it is promoted"):
             expect(self.page.locator(".steps")).to_contain_text(ENDED, timeout=JOB_MS)
             expect(self.page.locator(".steps")).to_contain_text("Promoted")

@@ -28,7 +28,8 @@ export function stackedBars({ title, data, names, format }) {
     paths: uPlot.paths.bars({ size: [0.82, 28], radius: 0.15 }),
   }));
   const top = Math.max(1, ...sums.at(-1)) * 1.15;
-  return frame(title, [data[0], ...sums.toReversed()], parts.toReversed(), { range: [0, top], marks: [], format });
+  const half = data[0].length > 1 ? (data[0][1] - data[0][0]) / 2 : 0;
+  return frame(title, [data[0], ...sums.toReversed()], parts.toReversed(), { range: [0, top], aside: half, marks: [], format });
 }
 
 function stacked(parts) {
@@ -40,22 +41,23 @@ function stacked(parts) {
 const series = (label, stroke, format, more) =>
   ({ label, stroke, value: (_, value) => (value === null || value === undefined ? "–" : format(value)), ...more });
 
-function frame(title, data, parts, { range, marks, format }) {
+/** aside: seconds before the first and after the last time, so that no bar is cut. */
+function frame(title, data, parts, { range, aside = 0, marks, format }) {
   const place = h("div", { class: "chart", role: "img", "aria-label": title });
-  const plot = new uPlot(options(parts, range, marks, format, data[0]), data, place);
+  const plot = new uPlot(options(parts, { range, aside, marks, format }, data[0]), data, place);
   plot.setLegend({ idx: data[0].length - 1 });
   drawn.add({ place, plot });
   watch(place, plot);
   return place;
 }
 
-function options(parts, range, marks, format, times) {
+function options(parts, { range, aside, marks, format }, times) {
   const clock = clockOf(times);
   const last = times.length - 1;
   const axis = { stroke: token("--muted"), font: `12px ${token("--font")}`, grid: { stroke: token("--hairline"), width: 1 }, ticks: { show: false } };
   return {
     width: 600, height: HEIGHT, padding: [12, 8, 0, 0],
-    scales: { y: { range } },
+    scales: { x: { range: (_, from, to) => [from - aside, to + aside] }, y: { range } },
     axes: [{ ...axis, grid: { show: false }, space: 70, size: 32, values: (_, at) => at.map(clock) }, { ...axis, size: 52, values: (_, at) => at.map(format) }],
     series: [{ label: "At", value: (_, at) => (at === null ? "–" : clock(at)) }, ...parts],
     cursor: { points: { size: 7 }, drag: { x: false, y: false } },

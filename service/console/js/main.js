@@ -21,11 +21,13 @@ const PAGES = [overview, drift, adaptations, versions, labels, events];
 const MODEL = "trimtab.model";
 const SETTLE_MS = 150;
 const POLL_MS = 5000;
+const LOOK_AGAIN_MS = 1000;
 
 const root = document.getElementById("app");
 const state = { shell: null, page: null, model: null, models: [], shown: null, visit: 0, endStream: null };
 
 let settling = null;
+let lookingAgain = null;
 
 /** What a page is given. */
 function context() {
@@ -64,7 +66,7 @@ async function show(anew = true) {
 /** What to draw: a page, or why it cannot be. `seen`: its data as text, to tell whether anything changed. */
 async function drawing(page) {
   if (!may(page.role)) return { view: () => [pageHead(page.title, ""), needs(page.role, "This page")] };
-  if (page.name !== "labels" && page.name !== "events" && !state.model) return { view: noModel };
+  if (page.name !== "labels" && page.name !== "events" && !state.model) return noModel();
   const now = context();
   try {
     const data = await page.load(now);
@@ -80,10 +82,31 @@ function failure(page, error) {
   return [pageHead(page.title, ""), notice("bad", h("span", {}, what), button("Try again", () => show()))];
 }
 
-function noModel() {
+async function noModel() {
+  const waiting = await waitingModels();
+  return { seen: JSON.stringify(waiting), view: () => (waiting.length ? notServed(waiting) : noneMade()) };
+}
+
+function noneMade() {
   const text = "A model is made from labelled text. Once this replica has loaded one, the page fills by itself.";
   return [pageHead("No model yet", text), notice("plain", h("span", {}, "On the machine of the service: "),
     h("code", {}, "trimtab init NAME --base DIR --data FILE"), h("span", {}, ", or the whole story on real text: "), h("code", {}, "trimtab demo"))];
+}
+
+function notServed(waiting) {
+  const said = waiting.map(([model, why]) => h("p", {}, h("strong", {}, `${model}: `), why));
+  return [pageHead("No model is served yet", "The page fills by itself as soon as one is."), notice("warn", h("div", {}, said))];
+}
+
+/** Models that are there and that no replica serves, each with what its replica says: [[name, why]]. */
+async function waitingModels() {
+  if (!may("operate")) return [];
+  try {
+    const { replicas } = await get("/admin/v1/replicas");
+    return Object.entries(Object.assign({}, ...replicas.map((each) => each.refused))).map(([model, why]) => [model, why[""] ?? JSON.stringify(why)]);
+  } catch {
+    return [];
+  }
 }
 
 async function loadModels() {
@@ -94,6 +117,8 @@ async function loadModels() {
   const kept = localStorage.getItem(MODEL);
   state.model = names.includes(state.model) ? state.model : names.includes(kept) ? kept : names[0] ?? null;
   state.shell.setModels(names, state.model);
+  clearTimeout(lookingAgain);
+  if (!state.model) lookingAgain = setTimeout(changed, LOOK_AGAIN_MS);
 }
 
 function changed() {
@@ -142,6 +167,7 @@ function chooseModel(name) {
 
 function leave() {
   clearTimeout(settling);
+  clearTimeout(lookingAgain);
   state.endStream?.();
   signOut();
   state.page?.leave?.();

@@ -149,6 +149,7 @@ export function partOf(part) {
 export function waitingFor(job) {
   const lacking = Object.entries(job.missing ?? {}).filter(([part, n]) => n > 0 && !part.includes(":"));
   if (job.status === "queued") return "A worker takes it in a moment.";
+  if (job.status === "running") return "A worker has taken it and reads the window.";
   if (job.status !== "waiting_for_labels" || !lacking.length) return job.meaning;
   return `Labels are missing: ${lacking.map(([part, n]) => `${n} for ${partOf(part)}`).join(", ")}.`;
 }

@@ -109,8 +109,7 @@ def test_what_is_not_there_yet_says_what_to_do(toy: Deployment, browser: Browser
         expect(visit.page.locator("#page")).to_contain_text("trimtab init NAME")
         toy.create_model()
         toy.add_version(1)
-        api.wait_for(1)
-        visit.page.reload()
+        expect(visit.page.locator(".metric").first).to_contain_text("Version in use")
         hints = {
             "overview": "No traffic in the last hour",
             "drift": "see that trimtab monitor runs",
@@ -121,6 +120,20 @@ def test_what_is_not_there_yet_says_what_to_do(toy: Deployment, browser: Browser
             visit.go(name)
             expect(visit.page.locator("#page")).to_contain_text(hint)
             assert findings(visit.page) == [], name
+
+
+def test_a_model_that_cannot_be_served_is_named_with_its_reason(toy: Deployment, browser: Browser) -> None:
+    """There is a model: "no model yet" would send the reader the wrong way."""
+    toy.create_model()
+    files = toy.files_of(toy.add_version(1))
+    files.rename(files.with_name("elsewhere"))
+    with toy.running(ready=False) as api, visiting(browser, api.url) as visit:
+        visit.go("overview")
+        expect(visit.page.locator("#page h1")).to_have_text("No model is served yet")
+        expect(visit.page.locator(".notice.warn")).to_contain_text("toy: champion 1:")
+        assert findings(visit.page) == []
+        files.with_name("elsewhere").rename(files)
+        expect(visit.page.locator(".metric").first).to_contain_text("Version in use", timeout=30_000)
 
 
 def test_signing_in_is_accessible(
