@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -65,7 +66,9 @@ def process(toy: Deployment) -> Iterator[Callable[..., subprocess.Popen[Any]]]:
 
     def start(*arguments: str, out: int) -> subprocess.Popen[Any]:
         command = [sys.executable, "-m", "service.cli", "--home", str(toy.settings.home), *arguments]
-        started.append(subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE))
+        # Whoever runs the tests in the background ignores Ctrl-C, and a child would inherit that.
+        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        started.append(subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, preexec_fn=heard))  # noqa: PLW1509
         return started[-1]
 
     yield start
