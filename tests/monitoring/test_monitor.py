@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 from sqlalchemy import update
 
@@ -17,12 +16,12 @@ from monitoring.monitor import run_monitor, tick
 from monitoring.station import LEASE, Station, open_station
 from tests.fixtures.references import traffic
 from tests.monitoring.conftest import DRIFT, MODEL, Place, calibrated, feed, open_place, settings_in
-from trimtab.errors import QueueUnavailable, SettingsError
+from trimtab.errors import QueueUnavailable
 from trimtab.jobs import JobStatus
 from trimtab.ledger import jobs, locks, reports
 from trimtab.ledger.schema import monitor_state
 from trimtab.metrics import MONITOR_ERRORS
-from trimtab.settings import DriftSettings, MonitorSettings, PolicySettings
+from trimtab.settings import MonitorSettings, PolicySettings
 
 
 def test_a_waiting_job_goes_on_when_its_labels_arrive(place: Place, station: Station) -> None:
@@ -156,12 +155,6 @@ def test_rows_of_another_width_are_left_out(place: Place, station: Station) -> N
     feed(place, station, 10, 0.0)
     (report,) = place.reports()
     assert (report.n_window, report.first_seq, report.last_seq) == (100, 1, 120)
-
-
-def test_a_wrong_budget_stops_the_start(place: Place) -> None:
-    settings = place.settings.model_copy(update={"drift": DriftSettings(false_alarm_budget="sometimes")})
-    with pytest.raises(SettingsError, match="TRIMTAB_DRIFT__FALSE_ALARM_BUDGET"):
-        run_monitor(settings, place.nudged.append, threading.Event(), lambda: None)
 
 
 def test_loads_neither_the_web_nor_torch() -> None:
