@@ -13,6 +13,8 @@ from service.calls import Call, begin_call, call_of
 from service.problems import answer_with, http_problem, problem
 from trimtab import metrics
 
+BODYLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+
 _access_log = logging.getLogger("service.access")
 
 
@@ -116,7 +118,7 @@ class BodyLimit:
         self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+        if scope["type"] != "http" or scope["method"] in BODYLESS:
             await self._app(scope, receive, send)
             return
         if header_of(scope, b"content-encoding") not in {"", "identity"}:

@@ -9,7 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from service.auth import needed_role
-from service.problems import Problem
+from service.edge import BODYLESS
+from service.problems import Problem, declared
 from service.schemas import Feedback
 from service.tensors import InferRequest
 
@@ -35,6 +36,7 @@ def _schema(app: FastAPI) -> dict[str, Any]:
         for path, operations in schema["paths"].items():
             for method, operation in operations.items():
                 _secure(operation, method.upper(), path)
+                _say_of_bodies(operation, method.upper())
         app.openapi_schema = schema
     return app.openapi_schema
 
@@ -44,6 +46,15 @@ def _add_shape(shapes: dict[str, Any], shape: type[BaseModel]) -> None:
     described = shape.model_json_schema(ref_template=_REF)
     shapes |= described.pop("$defs", {})
     shapes[shape.__name__] = described
+
+
+def _say_of_bodies(operation: dict[str, Any], method: str) -> None:
+    """What is answered whatever the route is: a body too large, compressed, or not of its format."""
+    if method in BODYLESS:
+        return
+    codes = (400, 413, 415) if "requestBody" in operation else (413, 415)
+    answers = declared(*codes)
+    operation["responses"] |= {str(code): answers[code] for code in codes}
 
 
 def _secure(operation: dict[str, Any], method: str, path: str) -> None:

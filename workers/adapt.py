@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 from trimtab.adapter import REFERENCES
 from trimtab.base import BaseModel, load_base
@@ -21,6 +22,16 @@ from workers.publish import Outcome, bits_of, hold, new_examples, publish
 from workers.task import Proposal, Task
 from workers.weighing import weigh
 from workers.workshop import LoadedVersion, Workshop, load_version
+
+
+@dataclass(frozen=True)
+class Case:
+    """A job with what was read and planned for it."""
+
+    job: AdaptationJob
+    material: Material
+    plan: Plan
+    task: Task
 
 
 def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
@@ -57,18 +68,29 @@ def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
     if choice.chosen is None:
         with shop.ledger.begin() as tx:
             return hold(tx, lease, plan, choice)
-    candidate = complete(choice.chosen.candidate, champion, material, report)
-    verdict = gate(weigh(shop, task, choice.chosen, material), shop.gate)
+    return judge_and_publish(shop, lease, Case(job, material, plan, task), choice, choice.chosen)
+
+
+def judge_and_publish(
+    shop: Workshop, lease: Lease, case: Case, choice: Choice, chosen: Proposal
+) -> JobStatus:
+    """From the chosen proposal to the job's end: references, evidence, gate, seal, publish.
+
+    Raises as `run_adaptation` does.
+    """
+    material, task = case.material, case.task
+    candidate = complete(chosen.candidate, task.champion, material, task.report)
+    verdict = gate(weigh(shop, task, chosen, material), shop.gate)
     told = verdict.as_json() | {"selection": choice.as_json()}
-    provenance = describe(job, material, plan, task, choice, choice.chosen)
+    provenance = describe(case.job, material, case.plan, task, choice, chosen)
     files, manifest = seal(candidate, told, provenance, shop.private_key)
-    report("publishing", 0, 1)
+    task.report("publishing", 0, 1)
     outcome = Outcome(
         shop.store.put(files),
         manifest,
         verdict,
         choice,
-        new_examples(task, candidate.answers, material, job, shop.memory.budget),
+        new_examples(task, candidate.answers, material, case.job, shop.memory.budget),
         bits_of(task, candidate.answers, material),
     )
     return publish(shop, lease, material, task, outcome)

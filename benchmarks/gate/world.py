@@ -20,18 +20,14 @@ from trimtab.ledger import feedback, jobs, models, samples, versions
 from trimtab.ledger.feedback import FeedbackItem
 from trimtab.samples import Sample, SampleBlock
 from trimtab.settings import Settings, TrainingSettings
-from workers.adapt import complete, describe
-from workers.artefact import seal
+from workers.adapt import Case, judge_and_publish
 from workers.contest import Choice
 from workers.first import create_first_version
-from workers.gate import gate
 from workers.material import Material, gather
 from workers.plan import make_plan
 from workers.preparing import make_task
 from workers.progress import silent
-from workers.publish import Outcome, bits_of, new_examples, publish
 from workers.task import Proposal, Task
-from workers.weighing import weigh
 from workers.workshop import LoadedVersion, Workshop, load_version, open_workshop
 
 MODEL = "study"
@@ -101,14 +97,7 @@ class Service:
         task = make_task(shop, champion, material, plan, version, silent)
         made = make(task, material)
         choice = Choice(made, "made by the study", ())
-        candidate = complete(made.candidate, champion, material, silent)
-        verdict = gate(weigh(shop, task, made, material), shop.gate)
-        provenance = describe(job, material, plan, task, choice, made)
-        files, manifest = seal(candidate, verdict.as_json(), provenance, shop.private_key)
-        examples = new_examples(task, candidate.answers, material, job, shop.memory.budget)
-        bits = bits_of(task, candidate.answers, material)
-        outcome = Outcome(shop.store.put(files), manifest, verdict, choice, examples, bits)
-        return publish(shop, lease, material, task, outcome)
+        return judge_and_publish(shop, lease, Case(job, material, plan, task), choice, made)
 
     def version(self, n: int) -> LoadedVersion | None:
         """A version as a replica gets it: fetched, verified, merged, self-tested; None where it refuses."""

@@ -45,7 +45,7 @@ class _Batch:
 @router.post(
     "/v1/feedback",
     status_code=202,
-    responses=declared(400, 413, 503),
+    responses=declared(400, 503),
     openapi_extra={"requestBody": _BODY},
 )
 async def give_feedback(request: Request, serving: ServingDep, call: CallDep) -> FeedbackAnswer:

@@ -30,7 +30,7 @@ _BODY = {
 }
 _ROUTE: dict[str, Any] = {
     "response_model": InferAnswer,
-    "responses": declared(400, 404, 413, 429, 503, 504) | {200: {"content": _BYTES}},
+    "responses": declared(400, 404, 429, 503, 504) | {200: {"content": _BYTES}},
     "openapi_extra": {"requestBody": _BODY},
 }
 

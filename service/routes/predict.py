@@ -23,7 +23,7 @@ _EXAMPLES = {"requestBody": {"content": {"application/json": {"examples": PREDIC
 @router.post(
     "/v1/predict",
     response_model=PredictAnswer,
-    responses=declared(400, 404, 413, 429, 503, 504),
+    responses=declared(400, 404, 429, 503, 504),
     openapi_extra=_EXAMPLES,
 )
 async def predict(body: PredictRequest, request: Request, serving: ServingDep, call: CallDep) -> Response:
@@ -50,7 +50,7 @@ async def predict(body: PredictRequest, request: Request, serving: ServingDep, c
 @router.post(
     "/models/{model}",
     response_model=list[list[HuggingFaceLabel]],
-    responses=declared(400, 404, 413, 429, 503, 504),
+    responses=declared(400, 404, 429, 503, 504),
 )
 async def text_classification(
     model: str, body: HuggingFaceRequest, request: Request, serving: ServingDep, call: CallDep

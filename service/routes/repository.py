@@ -14,7 +14,7 @@ from service.routing import Route
 router = APIRouter(prefix="/v2/repository", tags=["health"])
 
 
-@router.post("/index", responses=declared(400, 413))
+@router.post("/index", responses=declared(400))
 async def index(serving: ServingDep, order: IndexOrder | None = None) -> list[IndexEntry]:
     """Every version that is loaded here, and with its reason every one that was refused."""
     table = serving.routing.table

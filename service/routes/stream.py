@@ -70,7 +70,7 @@ _Line = tuple[int, Item | InvalidInput]
 @router.post(
     PATH,
     response_class=StreamingResponse,
-    responses={**declared(400, 404, 413, 503), 200: {"content": {NDJSON: _OUT}}},
+    responses={**declared(400, 404, 503), 200: {"content": {NDJSON: _OUT}}},
     openapi_extra={"requestBody": {"required": True, "content": {NDJSON: _IN | _EXAMPLE}}},
 )
 async def predict_stream(

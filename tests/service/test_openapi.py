@@ -46,6 +46,26 @@ def test_every_operation_declares_its_problems_and_its_role(schema: dict[str, An
                 assert {"401", "403", "422", "500"} <= set(operation["responses"]), path
 
 
+def test_a_body_that_is_none_is_answered_as_declared_wherever_one_may_be_sent(
+    api: RunningApi, schema: dict[str, Any]
+) -> None:
+    sent = 0
+    for path, operations in schema["paths"].items():
+        url = path.replace("{model}", "toy").replace("{version}", "1").replace("{alias}", "blue")
+        for method in set(operations) & {"post", "put", "delete"}:
+            kinds = operations[method].get("requestBody", {}).get("content", {"application/json": {}})
+            for kind in kinds:
+                for headers in ({}, {"content-encoding": "br"}):
+                    answer = api.http.request(
+                        method, url, content=b"\x80 QP \xff", headers={"content-type": kind, **headers}
+                    )
+                    declared = operations[method]["responses"]
+                    assert str(answer.status_code) in declared, (method, path, answer.text)
+                    assert answer.status_code < 500, (method, path, answer.text)
+                    sent += 1
+    assert sent > 30
+
+
 def test_examples_of_predict_are_answered(api: RunningApi, schema: dict[str, Any]) -> None:
     body = schema["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]
     for example in body["examples"].values():
