@@ -16,6 +16,7 @@ class JobStatus(StrEnum):
     QUEUED = "queued"
     WAITING_FOR_LABELS = "waiting_for_labels"
     RUNNING = "running"
+    ON_TRIAL = "on_trial"
     PROMOTED = "promoted"
     REJECTED = "rejected"
     HELD = "held"
@@ -38,8 +39,9 @@ _MEANINGS = {
     JobStatus.QUEUED: "A worker may claim it.",
     JobStatus.WAITING_FOR_LABELS: "Labels are missing; `missing` says how many of what, `deadline_at` until when.",
     JobStatus.RUNNING: "A worker holds its lease.",
+    JobStatus.ON_TRIAL: "Its version passed the gate and is tried on real traffic.",
     JobStatus.PROMOTED: "Its version passed the gate and was made champion.",
-    JobStatus.REJECTED: "Its version failed the gate.",
+    JobStatus.REJECTED: "Its version failed the gate or its trial.",
     JobStatus.HELD: "Its version, or the decision, waits for a person.",
     JobStatus.FAILED: "It could not be done; `reason` says why.",
     JobStatus.CANCELLED: "Somebody cancelled it.",
@@ -52,6 +54,7 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.WAITING_FOR_LABELS} | _ENDS_EARLY),
     JobStatus.WAITING_FOR_LABELS: frozenset({JobStatus.QUEUED, JobStatus.HELD} | _ENDS_EARLY),
     JobStatus.RUNNING: frozenset(set(JobStatus)),  # running -> running: an expired lease is taken over
+    JobStatus.ON_TRIAL: frozenset({JobStatus.PROMOTED, JobStatus.REJECTED, JobStatus.HELD} | _ENDS_EARLY),
     JobStatus.PROMOTED: frozenset(),
     JobStatus.REJECTED: frozenset(),
     JobStatus.HELD: frozenset(),

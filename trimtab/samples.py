@@ -37,6 +37,8 @@ class Sample:
     observed_at: float
     # A row of trimtab.features.FeatureMap of the version that answered.
     features: tuple[float, ...]
+    # What a version on trial would have answered: its number, label and probability. None: it was not asked.
+    shadow: tuple[int, str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,15 @@ class SampleBlock:
     def from_json(content: str | bytes) -> SampleBlock:
         """Reads `to_json`. Raises ValueError, KeyError or TypeError when it is not one of ours."""
         block = json.loads(content)
-        samples = tuple(
-            Sample(**(sample | {"features": _decode(sample["features"])})) for sample in block["samples"]
+        return SampleBlock(
+            block["block_id"], block["replica"], tuple(_sample(each) for each in block["samples"])
         )
-        return SampleBlock(block["block_id"], block["replica"], samples)
+
+
+def _sample(fields: dict[str, Any]) -> Sample:
+    shadow = fields.get("shadow")  # a replica of an older release sends none
+    decoded = {"features": _decode(fields["features"]), "shadow": shadow and tuple(shadow)}
+    return Sample(**(fields | decoded))
 
 
 def _encode(features: Sequence[float]) -> str:

@@ -10,10 +10,12 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, insert, or_, selec
 
 from trimtab.errors import IllegalTransition, InvalidInput, JobInFlight, JobNotFound, LeaseLost
 from trimtab.jobs import IN_FLIGHT, AdaptationJob, JobStatus, Lease, require_transition
+from trimtab.ledger import trials
 from trimtab.ledger.clock import db_now, now
 from trimtab.ledger.events import record_event
 from trimtab.ledger.models import get_model
 from trimtab.ledger.schema import jobs
+from trimtab.trial import Stage, Trial
 
 SHOWN = 8  # characters of an id that tables show; enough to name a job by
 
@@ -174,20 +176,64 @@ def end_waiting(
 
 
 def cancel(tx: Connection, job_id: str, *, actor: str = "operator", reason: str = "") -> AdaptationJob:
-    """Cancel a job that has not ended; its lease is void from now on. One that has ended is returned as it is.
+    """Cancel a job that has not ended; its lease is void, and the trial of its version over from now on.
 
-    Raises JobNotFound.
+    A job that has ended is returned as it is. Raises JobNotFound.
     """
     job = get_job(tx, job_id)
     if job.status.final:
         return job
-    values = {
-        "status": JobStatus.CANCELLED,
-        "reason": reason or f"cancelled by {actor}",
-        "finished_at": db_now(),
-    }
+    reason = reason or f"cancelled by {actor}"
+    trial = trials.open_trial(tx, job.model, lock=True)
+    if trial is not None and trial.job_id == job_id:
+        trials.end(tx, trial, Stage.ABANDONED, reason=reason, actor=actor)
+    values = {"status": JobStatus.CANCELLED, "reason": reason, "finished_at": db_now()}
     tx.execute(update(jobs).where(jobs.c.id == job_id).values(**values, **_NO_LEASE))
     return _ended(tx, job_id, actor)
+
+
+def await_trial(
+    tx: Connection, lease: Lease, *, verdict: Mapping[str, Any], version: int, reason: str
+) -> AdaptationJob:
+    """Give the lease up: the worker is done, and the job ends with the trial of its version. Raises LeaseLost."""
+    outcome = {"verdict": dict(verdict), "version": version, "reason": reason}
+    _change(tx, lease, status=JobStatus.ON_TRIAL, **_NO_LEASE, **outcome)
+    return get_job(tx, lease.job_id)
+
+
+def end_trial(
+    tx: Connection,
+    trial: Trial,
+    stage: Stage,
+    *,
+    reason: str,
+    actor: str,
+    status: JobStatus | None = None,
+    evidence: Mapping[str, Any] | None = None,
+) -> None:
+    """End a trial, and with it the job that waits for it; again is no change.
+
+    Args:
+        tx: The transaction.
+        trial: The trial.
+        stage: Promoted, rejected or abandoned.
+        reason, actor: Why, and by whom: shown to people.
+        status: How the job ends; by default as the trial does, and held where it was abandoned.
+        evidence: What was seen last; None: what the trial says.
+    """
+    trials.end(tx, trial, stage, reason=reason, actor=actor, evidence=evidence)
+    if trial.job_id is None or get_job(tx, trial.job_id).status is not JobStatus.ON_TRIAL:
+        return
+    values = {"status": status or _AFTER_TRIAL[stage], "reason": reason, "finished_at": db_now()}
+    tx.execute(update(jobs).where(jobs.c.id == trial.job_id).values(**values))
+    _ended(tx, trial.job_id, actor)
+
+
+_AFTER_TRIAL = {
+    Stage.PROMOTED: JobStatus.PROMOTED,
+    Stage.REJECTED: JobStatus.REJECTED,
+    Stage.ABANDONED: JobStatus.HELD,
+}
 
 
 def note(tx: Connection, job_id: str, reason: str) -> None:

@@ -132,7 +132,8 @@ def expire(tx: Connection, older_than_s: float, limit: int = 5_000) -> int:
     return gone
 
 
-_COLUMNS = [column for column in predictions.c if column.name != "features"]
+_UNREAD = ("features", "shadow_version", "shadow_label", "shadow_score")
+_COLUMNS = [column for column in predictions.c if column.name not in _UNREAD]
 
 
 def _new_blocks(tx: Connection, blocks: Iterable[tuple[str, SampleBlock]]) -> list[SampleBlock]:
@@ -176,7 +177,16 @@ def _row(sample: Sample, *, keep_text: bool) -> dict[str, Any]:
         "client": indexable(sample.client),
         "observed_at": sample.observed_at,
         "features": sample.features,
+        **_shadow(sample),
     }
+
+
+def _shadow(sample: Sample) -> dict[str, Any]:
+    """The answer of a version on trial; one that is no answer (no probability) is left out, as if never asked."""
+    version, label, score = sample.shadow or (None, None, None)
+    if score is None or not math.isfinite(score):
+        return {"shadow_version": None, "shadow_label": None, "shadow_score": None}
+    return {"shadow_version": version, "shadow_label": label, "shadow_score": score}
 
 
 def _count_up(tx: Connection, rows: Sequence[dict[str, Any]]) -> None:

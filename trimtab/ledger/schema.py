@@ -67,7 +67,30 @@ aliases = Table(
     ForeignKeyConstraint(["model", "n"], ["versions.model", "versions.n"]),
 )
 
-_IN_FLIGHT = text("status IN ('queued', 'waiting_for_labels', 'running')")
+# A version on real traffic before it serves: unseen, then for a share of the clients.
+trials = Table(
+    "trials",
+    metadata,
+    Column("model", CleanText, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("champion", Integer, nullable=False),
+    Column("job_id", String(64)),
+    Column("stage", String(16), nullable=False),
+    Column("share", Double, nullable=False),
+    Column("from_seq", BigInteger, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("stage_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("reason", CleanText, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.n"]),
+    Index(
+        "uq_trials_open", "model", unique=True, sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+)  # fmt: skip
+
+_IN_FLIGHT = text("status IN ('queued', 'waiting_for_labels', 'running', 'on_trial')")
 
 jobs = Table(
     "jobs",
@@ -116,6 +139,10 @@ predictions = Table(
     Column("client", CleanText, nullable=False),
     Column("observed_at", Double, nullable=False),
     Column("features", Float32Array, nullable=False),
+    # What a version on trial would have answered; NULL where none was asked.
+    Column("shadow_version", Integer),
+    Column("shadow_label", CleanText),
+    Column("shadow_score", Double),
     Index(None, "model", "version", "seq"),
     Index(None, "model", "seq"),
     Index(None, "observed_at"),

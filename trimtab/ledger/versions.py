@@ -273,7 +273,7 @@ def promote(
     if champion is not None:
         _point(tx, model, PREVIOUS, champion)
     _move_pin(tx, model, n)
-    _set_state(tx, model, n, VersionState.ACCEPTED, reason)
+    set_state(tx, model, n, VersionState.ACCEPTED, reason)
     generation = next_generation(tx, model)
     detail = {"version": n, "previous": champion, "reason": reason, "generation": generation}
     record_event(tx, "promoted", model, detail, actor)
@@ -307,7 +307,7 @@ def rollback(
         raise NothingToRollBack
     _require_servable(get_version(tx, model, target), force=False)
     _step_back(tx, model, champion, target)
-    _set_state(tx, model, champion, VersionState.ROLLED_BACK, reason)
+    set_state(tx, model, champion, VersionState.ROLLED_BACK, reason)
     generation = next_generation(tx, model)
     detail = {"version": target, "rolled_back": champion, "reason": reason, "generation": generation}
     record_event(tx, "rolled_back", model, detail, actor)
@@ -322,7 +322,7 @@ def quarantine(tx: Connection, model: str, n: int, *, reason: str, replica: str)
     """
     if get_version(tx, model, n).state is VersionState.QUARANTINED:
         return
-    _set_state(tx, model, n, VersionState.QUARANTINED, reason)
+    set_state(tx, model, n, VersionState.QUARANTINED, reason)
     before = get_aliases(tx, model)
     if before.get(CHAMPION) == n and before.get(PREVIOUS, n) != n:
         _step_back(tx, model, n, before[PREVIOUS])
@@ -339,7 +339,7 @@ def mark_collected(tx: Connection, version: Version) -> None:
     """Say that the version's files are no longer kept; nothing can serve it from now on, not even by force."""
     because = f" ({version.reason})" if version.reason else ""
     reason = f"its files were deleted by retention; it was {version.state}{because}"
-    _set_state(tx, version.model, version.n, VersionState.COLLECTED, reason)
+    set_state(tx, version.model, version.n, VersionState.COLLECTED, reason)
 
 
 def _step_back(tx: Connection, model: str, champion: int, target: int) -> None:
@@ -384,7 +384,8 @@ def _is(model: str, n: int) -> tuple[Any, Any]:
     return versions.c.model == model, versions.c.n == n
 
 
-def _set_state(tx: Connection, model: str, n: int, state: VersionState, reason: str) -> None:
+def set_state(tx: Connection, model: str, n: int, state: VersionState, reason: str) -> None:
+    """Say what became of a version; its aliases stay where they are."""
     tx.execute(update(versions).where(*_is(model, n)).values(state=state, reason=reason))
 
 
