@@ -10,22 +10,21 @@ from benchmarks.adaptation.prior import Corpus, Window, oracle_share, read_corpu
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    return read_corpus(1900)
+    return read_corpus(2600)
 
 
 def test_a_strong_shift_of_real_text_is_repaired(corpus: Corpus) -> None:
-    """Windows and tests of 250 texts, three splits: the goal is 90 % of the oracle's gain at 1,000; the band is that
-    of 1,500 test answers, of which a fifth change (standard error 1.2 points on a gain of about 9). A window this small
-    may be taken for noise, one in six here."""
-    found = [each for seed in range(3) for each in windows(corpus, seed, (0.1, 0.9), sizes=4)]
-    assert sum(each.proposed for each in found) >= 5
-    assert np.mean([each.oracle - each.champion for each in found]) > 0.04
-    assert oracle_share(found) > 0.9 - 0.25
-    assert np.mean([each.corrected - each.champion for each in found]) > 0.03
+    """Windows and tests of 333 texts, three splits: the goal is 90 % of the oracle's gain at 1,000; the band is that
+    of 2,000 test answers, of which a sixth change (standard error one point on a gain of about 16: 6 % of it)."""
+    found = [each for seed in range(3) for each in windows(corpus, seed, (0.1, 0.9), sizes=3)]
+    assert all(each.proposed for each in found)
+    assert np.mean([each.oracle - each.champion for each in found]) > 0.08
+    assert oracle_share(found) > 0.9 - 2 * 0.06
+    assert np.mean([each.corrected - each.champion for each in found]) > 0.06
 
 
 def test_shares_as_before_are_left_alone_or_cost_nothing(corpus: Corpus) -> None:
-    found = [each for seed in range(3) for each in windows(corpus, seed, (0.5,), sizes=4)]
+    found = [each for seed in range(3) for each in windows(corpus, seed, (0.5,), sizes=3)]
     assert np.mean([each.corrected - each.champion for each in found]) > -0.02
 
 
