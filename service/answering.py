@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from service.calls import Call, new_id
 from service.deps import Serving
-from service.engine import Prediction
+from service.engine import Picked, Prediction
 from service.sampling import Answered
 from service.schemas import Item
 from trimtab import metrics
@@ -41,10 +41,11 @@ async def answer(request: Request, serving: Serving, call: Call, question: Quest
     Raises:
         InvalidInput: no items, or too many.
         HTTPException: 499, the client went away; nobody reads it, the code is for the log.
-        And what Engine.predict raises.
+        And what Engine.pick and Engine.predict raise.
     """
     check_count(len(question.items), serving.settings.server.max_items)
-    prediction = await _unless_gone(request, compute(serving, call, question))
+    picked = serving.engine.pick(question.model, question.version, asker_of(call, question.items[0]))
+    prediction = await _unless_gone(request, compute(serving, call, picked, question))
     call.prediction_id = new_id()
     call.timing = dict(prediction.timing)
     if question.sample:
@@ -52,11 +53,17 @@ async def answer(request: Request, serving: Serving, call: Call, question: Quest
     return prediction
 
 
-async def compute(serving: Serving, call: Call, question: Question) -> Prediction:
-    """What the engine says. Raises what Engine.predict raises."""
+def asker_of(call: Call, first: Item | None) -> str:
+    """Who is answered by the same version for as long as a trial's stage lasts: the API key's client and, within it,
+    the group of the request's first item.
+    """
+    return call.client if first is None or first.group is None else f"{call.client}\n{first.group}"
+
+
+async def compute(serving: Serving, call: Call, picked: Picked, question: Question) -> Prediction:
+    """What the version that was picked says. Raises what Engine.predict raises."""
     return await serving.engine.predict(
-        question.model,
-        question.version,
+        picked,
         [item.text for item in question.items],
         domains=[item.domain for item in question.items],
         truncate=question.truncate,

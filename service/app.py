@@ -46,6 +46,7 @@ from service.routes import (
 )
 from service.routing import Routing
 from service.sampling import Sampler
+from service.shadow import Shadow
 from service.swap import Loader
 from service.threads import available_cores, compute_threads, use_threads
 from trimtab.adapter import load_public_key
@@ -133,8 +134,10 @@ def _open(settings: Settings, keyring: Keyring, nudge: Nudge, stack: AsyncExitSt
     routing, replica = Routing(), _replica(settings)
     threads = compute_threads(settings.server.threads, available_cores(), settings.server.workers)
     batcher = Batcher(settings.server, on_start=partial(use_threads, threads))
+    shadow = Shadow(routing, batcher.is_idle)
     sampler = Sampler(
         SampleStream(client, settings.samples.stream_maxlen),
+        shadow,
         replica=replica.name,
         rate=settings.samples.rate,
         keep_text=settings.samples.retention_s > 0,
@@ -146,6 +149,7 @@ def _open(settings: Settings, keyring: Keyring, nudge: Nudge, stack: AsyncExitSt
         loader,
         routing,
         keyring,
+        shadow,
         replica=replica,
         poll_s=settings.server.poll_s,
         drain_s=settings.server.drain_s,

@@ -85,6 +85,10 @@ class Batcher:
         with self._changed:
             return self._queue.n_items
 
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is being computed."""
+        return self._busy_until == 0.0 and not self.queued_items()
+
     def _parts(self, bundle: ModelBundle, encoded: Encoded, deadline_s: float, client: str) -> list[Work]:
         loop = asyncio.get_running_loop()
         pace, expires_at = self._pace.get(bundle.base.digest, 0.0), time.monotonic() + deadline_s
@@ -146,7 +150,7 @@ class Batcher:
         batch = self._take()
         if batch:
             self._compute(batch)
-            self._busy_until = 0.0
+        self._busy_until = 0.0
         return not self._closed
 
     def _take(self) -> list[Work]:

@@ -20,6 +20,15 @@ _CHARACTERS_INLINE = 8192
 
 
 @dataclass(frozen=True)
+class Picked:
+    """The version that a request was given: it answers all of it, whatever is swapped meanwhile."""
+
+    bundle: ModelBundle
+    # Generation of the table that it was picked from.
+    generation: int
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The answer to n texts: all of them by the same bundle."""
 
@@ -55,10 +64,14 @@ class Engine:
         """The present route of a model, of the only one for None. Raises ModelNotFound, NotReady, InvalidInput."""
         return self._routing.table.route(model)
 
+    def pick(self, model: str | None, version: int | str | None = None, asker: str | None = None) -> Picked:
+        """The version that answers, as `Route.pick` says. Raises what `route` and `Route.pick` raise."""
+        route = self.route(model)
+        return Picked(route.pick(version, asker), route.generation)
+
     async def predict(
         self,
-        model: str | None,
-        version: int | str | None,
+        picked: Picked,
         texts: Sequence[str],
         *,
         domains: Sequence[str | None] = (),
@@ -66,20 +79,18 @@ class Engine:
         deadline_s: float | None = None,
         client: str = "",
     ) -> Prediction:
-        """Predictions for n texts by one version.
+        """Predictions for n texts by the version that was picked.
 
         Args:
-            version: number or alias; None means the champion.
             domains: one a text, for a version that is centred by domain; empty: none is known.
             truncate: whether a text that is too long is cut; else it is refused.
             deadline_s: a shorter deadline than the configured one.
             client: whose turn it costs.
 
         Raises:
-            ModelNotFound, NotReady, VersionNotLoaded, InvalidInput, Overloaded, DeadlineExceeded.
+            NotReady, InvalidInput, Overloaded, DeadlineExceeded.
         """
-        route = self.route(model)
-        bundle = route.pick(version)
+        bundle = picked.bundle
         started = time.perf_counter()
         encoded = await _read(bundle, texts)
         tokenize_s = time.perf_counter() - started
@@ -89,7 +100,7 @@ class Engine:
         computed = await self._batcher.submit(bundle, encoded, limit_s, client)
         probabilities = bundle.probabilities(computed.outputs.logits, domains)
         timing = {"tokenize": tokenize_s, "queue": computed.queue_s, "inference": computed.compute_s}
-        prediction = Prediction(bundle, route.generation, computed.outputs, probabilities, timing)
+        prediction = Prediction(bundle, picked.generation, computed.outputs, probabilities, timing)
         for label in prediction.labels:
             metrics.PREDICTIONS.labels(bundle.model, str(bundle.version), label).inc()
         return prediction

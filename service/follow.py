@@ -17,13 +17,14 @@ from service.auth import Keyring, Principal
 from service.departures import Departures
 from service.exposition import drop_series
 from service.routing import Route, Routing, RoutingTable
+from service.shadow import Shadow
 from service.swap import Failure, Loader, phase
 from service.threads import use_threads
 from service.wanted import Wanted, at_hand, least_important, route_of, wanted_of, why_not, with_incumbent
 from trimtab import metrics
 from trimtab.bundle import ModelBundle
 from trimtab.errors import LedgerUnavailable, TrimtabError
-from trimtab.ledger import Ledger, keys, models, replicas, versions
+from trimtab.ledger import Ledger, keys, models, replicas, trials, versions
 
 REPORT_S = 5.0
 _log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Follower:
         loader: Loader,
         routing: Routing,
         keyring: Keyring,
+        shadow: Shadow,
         *,
         replica: Replica,
         poll_s: float,
@@ -58,6 +60,7 @@ class Follower:
         self._loader = loader
         self._routing = routing
         self._keyring = keyring
+        self._shadow = shadow
         self._replica = replica
         self._poll_s = poll_s
         self._departures = Departures(drain_s)
@@ -125,8 +128,11 @@ class Follower:
                 digest.hex(): Principal(key.client or key.name, key.roles)
                 for digest, key in keys.live_keys(tx).items()
             }
-            served = versions.served_versions(tx)
-            wanted = {row.name: wanted_of(row, served.get(row.name, {})) for row in models.list_models(tx)}
+            served, tried = versions.served_versions(tx), trials.open_trials(tx)
+            wanted = {
+                row.name: wanted_of(row, served.get(row.name, {}), tried.get(row.name))
+                for row in models.list_models(tx)
+            }
         return wanted, principals
 
     def _route(self, wanted: Wanted) -> Route | None:
@@ -228,7 +234,9 @@ class Follower:
 
     def _report(self) -> None:
         table = self._routing.table
-        refused = {name: _as_text(route.refused) for name, route in table.routes.items() if route.refused}
+        refused = {
+            name: refusals for name, route in table.routes.items() if (refusals := self._refused(route))
+        }
         with self._ledger.begin() as tx:
             replicas.report_replica(
                 tx,
@@ -241,11 +249,15 @@ class Follower:
             )
         self._reported_at = time.monotonic()
 
+    def _refused(self, route: Route) -> dict[str, str]:
+        """Version -> why it is not served, or why it failed on trial."""
+        tried = route.trial.version if route.trial else 0
+        failure = self._shadow.failure(route.model, tried)
+        return {str(n): reason for n, reason in route.refused.items()} | (
+            {str(tried): failure} if failure else {}
+        )
+
 
 def _serving(route: Route) -> dict[str, object]:
     versions_loaded = {str(n): bundle.digest for n, bundle in sorted(route.bundles.items())}
     return {"champion": route.champion.version, "aliases": dict(route.aliases), "versions": versions_loaded}
-
-
-def _as_text(refused: Mapping[int, str]) -> dict[str, str]:
-    return {str(n): reason for n, reason in refused.items()}

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from trimtab.bundle import ModelBundle
 from trimtab.errors import InvalidInput, ModelNotFound, NotReady, VersionNotLoaded
+from trimtab.ledger.versions import PINNED
+from trimtab.trial import CHALLENGER, Stage, Trial, answers
 
 CHAMPION = "champion"
 NO_CHAMPION = "it has no champion yet"
@@ -24,21 +26,42 @@ class Route:
     bundles: Mapping[int, ModelBundle]
     # Version -> why this replica does not serve it.
     refused: Mapping[int, str] = field(default_factory=dict)
+    # Of the version that is tried on the traffic; None where nothing is.
+    trial: Trial | None = None
 
     @property
-    def content(self) -> tuple[int, Mapping[str, int], Mapping[int, str], Mapping[int, str]]:
+    def content(self) -> tuple[object, ...]:
         """What two routes of one model may differ in; bundles are told apart by their digest."""
         digests = {n: bundle.digest for n, bundle in self.bundles.items()}
-        return self.generation, self.aliases, digests, self.refused
+        trial = self.trial and (self.trial.version, self.trial.champion, self.trial.stage, self.trial.share)
+        return self.generation, self.aliases, digests, self.refused, trial
 
     @property
     def champion(self) -> ModelBundle:
         return self.bundles[self.aliases[CHAMPION]]
 
-    def pick(self, version: int | str | None) -> ModelBundle:
-        """The bundle of a version number or alias; the champion for None. Raises VersionNotLoaded."""
+    @property
+    def challenger(self) -> ModelBundle | None:
+        """The version on trial where its trial holds: it is loaded, the champion is still the one that it is held
+        against, and nobody pinned that one.
+        """
+        trial = self.trial
+        if trial is None or trial.stage.final or PINNED in self.aliases:
+            return None
+        tried = (trial.version, trial.champion)
+        return self.bundles[trial.version] if tried == self._rivals else None
+
+    def pick(self, version: int | str | None, asker: str | None = None) -> ModelBundle:
+        """The bundle of a version number or alias; for None the champion, or the challenger for its share of askers.
+
+        Args:
+            asker: Who is to be answered by the same version every time; None: nobody, the champion answers.
+
+        Raises:
+            VersionNotLoaded: It is not served here.
+        """
         if version is None:
-            return self.champion
+            return self._answering(asker)
         number = self.aliases.get(version) if isinstance(version, str) else version
         bundle = self.bundles.get(number) if number is not None else None
         if bundle is None:
@@ -46,6 +69,16 @@ class Route:
                 f"version {version} of {self.model} is not loaded; loaded are {self._loaded()}"
             )
         return bundle
+
+    def _answering(self, asker: str | None) -> ModelBundle:
+        trial, challenger = self.trial, self.challenger
+        if asker is None or trial is None or challenger is None or trial.stage is not Stage.CANARY:
+            return self.champion
+        return challenger if answers(trial.share, trial.salt, asker) else self.champion
+
+    @property
+    def _rivals(self) -> tuple[int | None, int]:
+        return self.aliases.get(CHALLENGER), self.champion.version
 
     def _loaded(self) -> str:
         names = {n: sorted(a for a, v in self.aliases.items() if v == n) for n in sorted(self.bundles)}

@@ -1,6 +1,7 @@
 """Samples of the traffic on their way to the monitor: a bounded ring, and a thread that publishes it in blocks.
 
-Offering never waits and never fails; what does not fit, or cannot be published, is dropped and counted.
+Offering never waits and never fails; what does not fit, or cannot be published, is dropped and counted. The thread
+also asks the version on trial, if there is one and there is time.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import redis
 
 from service.engine import Prediction
+from service.shadow import Shadow
+from service.threads import use_threads
 from trimtab import metrics
 from trimtab.samples import Sample, SampleBlock, SampleStream
 
@@ -43,10 +46,18 @@ class Sampler:
     """Owns the ring and the publishing thread."""
 
     def __init__(
-        self, stream: SampleStream, *, replica: str, rate: float, keep_text: bool, capacity: int
+        self,
+        stream: SampleStream,
+        shadow: Shadow,
+        *,
+        replica: str,
+        rate: float,
+        keep_text: bool,
+        capacity: int,
     ) -> None:
         """rate: share of items that become samples; capacity: items that the ring holds at most."""
         self._stream = stream
+        self._shadow = shadow
         self._replica = replica
         self._rate = rate
         self._keep_text = keep_text
@@ -83,6 +94,8 @@ class Sampler:
                 self._changed.notify_all()
 
     def _run(self) -> None:
+        # The version on trial must not take the cores from those who answer.
+        use_threads(1)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._n_items >= BLOCK_SAMPLES or self._closed, BLOCK_S)
@@ -104,7 +117,7 @@ class Sampler:
             return taken
 
     def _publish(self, answered: Sequence[Answered]) -> None:
-        samples = [s for a in answered for s in samples_of(a, keep_text=self._keep_text) if self._chosen()]
+        samples = [sample for each in answered for sample in self._samples(each)]
         if not samples:
             return
         try:
@@ -114,6 +127,22 @@ class Sampler:
             self._note(up=False, reason=type(error).__name__)
         else:
             self._note(up=True)
+
+    def _samples(self, answered: Answered) -> list[Sample]:
+        """The chosen ones, with what the version on trial would have answered."""
+        chosen = [i for i in range(len(answered.texts)) if self._chosen()]
+        samples = samples_of(answered, keep_text=self._keep_text)
+        shadows = self._shadow.answers(
+            answered.prediction.bundle,
+            [answered.texts[i] for i in chosen],
+            [answered.domains[i] for i in chosen],
+            self._has_room,
+        )
+        return [replace(samples[i], shadow=shadow) for i, shadow in zip(chosen, shadows, strict=True)]
+
+    def _has_room(self) -> bool:
+        """Whether the ring can take what comes while this thread does something else."""
+        return self._n_items < self._capacity / 2 and not self._closed
 
     def _chosen(self) -> bool:
         return self._rate >= 1.0 or random.random() < self._rate

@@ -9,6 +9,7 @@ from service.routing import CHAMPION, NO_CHAMPION, Route
 from trimtab.bundle import ModelBundle
 from trimtab.ledger.models import ModelRow
 from trimtab.ledger.versions import PREVIOUS, Served, VersionState
+from trimtab.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Wanted:
     aliases: Mapping[str, int]
     # The aliased versions by number, the most important first.
     versions: Mapping[int, Served]
+    # The open one.
+    trial: Trial | None = None
 
     @property
     def champion(self) -> int | None:
@@ -32,11 +35,11 @@ class Wanted:
         return {n: version.reason or "quarantined" for n, version in found.items()}
 
 
-def wanted_of(model: ModelRow, served: Mapping[str, Served]) -> Wanted:
+def wanted_of(model: ModelRow, served: Mapping[str, Served], trial: Trial | None = None) -> Wanted:
     """By importance: the champion, what a rollback needs, then the others by name of their alias."""
     order = sorted(served, key=lambda alias: (alias != CHAMPION, alias != PREVIOUS, alias))
     by_number = {served[alias].n: served[alias] for alias in order}
-    return Wanted(model, {alias: version.n for alias, version in served.items()}, by_number)
+    return Wanted(model, {alias: version.n for alias, version in served.items()}, by_number, trial)
 
 
 def at_hand(wanted: Wanted, route: Route | None) -> dict[int, ModelBundle]:
@@ -57,6 +60,7 @@ def route_of(wanted: Wanted, bundles: Mapping[int, ModelBundle], refused: Mappin
         aliases={alias: n for alias, n in wanted.aliases.items() if n in bundles},
         bundles=dict(bundles),
         refused=refused,
+        trial=wanted.trial,
     )
 
 

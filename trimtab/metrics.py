@@ -48,6 +48,19 @@ SWAP_PHASE_DURATION = Histogram(
     ["phase"],
     buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0),
 )
+SHADOW_ANSWERS = Counter(
+    "trimtab_shadow_answers_total",
+    "Samples that a version on trial answered as well, or why not",
+    ["model", "result"],
+)
+TRIAL_STATE = Gauge("trimtab_trial_state", "1 for the stage of the model's trial", ["model", "state"])
+TRIAL_SHARE = Gauge(
+    "trimtab_trial_share", "Share of the clients that the version on trial answers", ["model"]
+)
+TRIAL_DISAGREEMENT = Gauge(
+    "trimtab_trial_disagreement", "Share of unseen answers that differ from the champion's", ["model"]
+)
+TRIALS = Counter("trimtab_trials_total", "Ended trials", ["model", "outcome"])
 SAMPLES_DROPPED = Counter(
     "trimtab_samples_dropped_total", "Samples that never reached the stream", ["reason"]
 )

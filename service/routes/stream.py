@@ -15,15 +15,14 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from service.answering import Question, compute, sample
+from service.answering import Question, asker_of, compute, sample
 from service.calls import Call, new_id
 from service.deps import CallDep, Serving, ServingDep
-from service.engine import Prediction
+from service.engine import Picked, Prediction
 from service.problems import declared, problem_body
 from service.routes.predict import predicted
 from service.sampling import item_id
 from service.schemas import NDJSON, Item, Name, Parameters, Text, Version
-from trimtab.bundle import ModelBundle
 from trimtab.errors import InvalidInput, Overloaded, TrimtabError
 
 router = APIRouter(tags=["predict"])
@@ -59,7 +58,7 @@ class Bulk:
     serving: Serving
     call: Call
     # Pinned when the stream starts; a swap meanwhile does not change who answers.
-    bundle: ModelBundle
+    picked: Picked
     asked: BulkQuery
 
 
@@ -77,16 +76,17 @@ async def predict_stream(
     request: Request, serving: ServingDep, call: CallDep, asked: Annotated[BulkQuery, Query()]
 ) -> StreamingResponse:
     """Score many texts: NDJSON in, NDJSON out. A line that is wrong gets its problem, the others go on."""
-    route = serving.engine.route(asked.model)
-    bundle = route.pick(asked.version)
+    body = await request.body()
+    first = next(_lines(body, serving.settings.server.max_body_bytes), None)
+    picked = serving.engine.pick(asked.model, asked.version, asker_of(call, _item(first)))
     call.prediction_id = new_id()
     headers = {
         "X-Prediction-Id": call.prediction_id,
-        "X-Model-Version": str(bundle.version),
-        "X-Adapter-Digest": bundle.digest,
-        "X-Generation": str(route.generation),
+        "X-Model-Version": str(picked.bundle.version),
+        "X-Adapter-Digest": picked.bundle.digest,
+        "X-Generation": str(picked.generation),
     }
-    answers = _answers(await request.body(), Bulk(serving, call, bundle, asked))
+    answers = _answers(body, Bulk(serving, call, picked, asked))
     return StreamingResponse(answers, headers=headers, media_type=NDJSON)
 
 
@@ -106,6 +106,10 @@ def _lines(body: bytes, max_bytes: int) -> Iterator[_Line]:
     filled = (line for line in io.BytesIO(body) if line.strip())
     for index, line in enumerate(filled):
         yield index, _read(line, index + 1, max_bytes)
+
+
+def _item(line: _Line | None) -> Item | None:
+    return line[1] if line is not None and isinstance(line[1], Item) else None
 
 
 def _read(line: bytes, number: int, max_bytes: int) -> Item | InvalidInput:
@@ -147,11 +151,11 @@ async def _predict(good: Mapping[int, Item], prediction_id: str, bulk: Bulk) -> 
 
 async def _compute(items: Sequence[Item], bulk: Bulk) -> Prediction:
     """Bulk gives way: while the queue is full it waits and tries again, as long as a request may last."""
-    question = Question(model=bulk.bundle.model, version=bulk.bundle.version, items=items)
+    question = Question(model=bulk.picked.bundle.model, items=items)
     give_up_at = time.monotonic() + bulk.serving.settings.server.deadline_s
     while True:
         try:
-            return await compute(bulk.serving, bulk.call, question)
+            return await compute(bulk.serving, bulk.call, bulk.picked, question)
         except Overloaded as busy:
             if time.monotonic() > give_up_at:
                 raise

@@ -71,7 +71,7 @@ def test_a_long_text_is_cut_or_refused_and_costs_no_more_than_its_start(api: Run
 def test_an_answer_says_where_its_time_went(shared_toy: Deployment) -> None:
     with shared_toy.running() as api:
         engine, loop = api.serving.engine, asyncio.new_event_loop()
-        prediction = loop.run_until_complete(engine.predict("toy", "previous", ["a", "b"]))
+        prediction = loop.run_until_complete(engine.predict(engine.pick("toy", "previous"), ["a", "b"]))
         loop.close()
     assert prediction.bundle.version == 1
     assert set(prediction.timing) == {"tokenize", "queue", "inference"}

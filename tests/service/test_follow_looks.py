@@ -10,6 +10,7 @@ import pytest
 from service.auth import Keyring
 from service.follow import Follower, Replica
 from service.routing import Routing
+from service.shadow import Shadow
 from service.swap import Failure, Loader
 from tests.fixtures.deployment import Deployment
 from trimtab.adapter import load_public_key
@@ -24,9 +25,9 @@ def follower_of(toy: Deployment, routing: Routing, **server: Any) -> Follower:
     """A follower that looks when it is told to."""
     key, settings = load_public_key(toy.settings.public_key_path), ServerSettings(**server)
     loader = Loader(toy.store, key, device="cpu", server=settings)
-    me = Replica("test", 1, "http://test")
+    me, shadow = Replica("test", 1, "http://test"), Shadow(routing, lambda: True)
     return Follower(
-        toy.ledger, loader, routing, Keyring("off"), replica=me, poll_s=1, drain_s=settings.drain_s
+        toy.ledger, loader, routing, Keyring("off"), shadow, replica=me, poll_s=1, drain_s=settings.drain_s
     )
 
 
