@@ -58,7 +58,7 @@ class Trial:
         job_id: The job that made it, which is `on_trial` meanwhile; None when no job did.
         stage: See `Stage`.
         share: Of the clients that it answers; 0 while it is unseen.
-        from_seq: Newest prediction's sequence number when the stage began.
+        first_seq, from_seq: Newest prediction's sequence number when the trial and when the stage began.
         started_at, stage_at, ended_at: Epoch seconds of the database's clock.
         reason: One line for people: why it stands where it stands.
         evidence: What was last seen, in plain JSON.
@@ -76,6 +76,7 @@ class Trial:
     ended_at: float | None = None
     reason: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    first_seq: int = 0
 
     @property
     def salt(self) -> str:

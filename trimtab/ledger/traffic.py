@@ -19,6 +19,12 @@ class TrafficStep:
     n: int
 
 
+def rate(tx: Connection, model: str, span_s: float) -> float:
+    """Sampled predictions of the model a second, over the last `span_s` seconds by the replicas' clocks."""
+    recent = (predictions.c.model == model, predictions.c.observed_at >= now(tx) - span_s)
+    return int(tx.execute(select(func.count()).where(*recent)).scalar_one()) / span_s
+
+
 def traffic(tx: Connection, model: str, span_s: float, width_s: float) -> list[TrafficStep]:
     """Predictions of the last `span_s` seconds that the ledger keeps, by step and version, oldest first.
 

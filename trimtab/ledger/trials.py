@@ -32,10 +32,10 @@ def start_trial(
     A model has one open trial at most: sqlalchemy.exc.IntegrityError otherwise, as a job in flight rules it out.
     """
     versions.set_alias(tx, model, CHALLENGER, version, actor=actor, reason=reason)
-    moment = now(tx)
+    moment, newest = now(tx), last_seq(tx, model)
     row = {
         "model": model, "version": version, "champion": champion, "job_id": job_id, "stage": Stage.SHADOW,
-        "share": 0.0, "from_seq": last_seq(tx, model), "started_at": moment, "stage_at": moment,
+        "share": 0.0, "first_seq": newest, "from_seq": newest, "started_at": moment, "stage_at": moment,
         "reason": reason, "evidence": {},
     }  # fmt: skip
     tx.execute(insert(trials).values(row))
@@ -85,7 +85,8 @@ def advance(
     _change(tx, trial, **values, from_seq=last_seq(tx, trial.model), stage_at=now(tx))
     generation = next_generation(tx, trial.model)
     detail = {"version": trial.version, "stage": stage, "share": share, "reason": reason}
-    record_event(tx, "trial_advanced", trial.model, detail | {"generation": generation}, "monitor")
+    detail |= {"evidence": dict(evidence), "generation": generation}
+    record_event(tx, "trial_advanced", trial.model, detail, "trial")
     return _required(tx, trial.model, trial.version)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.stats.sequential import BETS, MAX_BOUND, SOURCE_LEVEL, Bools, upper_bound
 
@@ -51,11 +52,32 @@ def promised_bound(wrong: float, n: float, tolerance: float) -> float:
     return min(upper_bound(wrong, n, SOURCE_LEVEL) + tolerance, MAX_BOUND)
 
 
-def judge_promise(wrong: Bools | Sequence[bool], bound: float, alpha: float) -> PromiseTest:
+def judge_drop(differences: Sequence[float], max_drop: float, alpha: float) -> PromiseTest:
+    """Does a version err more than another by over `max_drop`? Looked at as often as one likes.
+
+    A difference d in [-1, 1] of two losses becomes the loss (1 + d) / 2 of `judge_promise` with the bound
+    (1 + max_drop) / 2: the factor is 1 + f (d - max_drop) / (1 + max_drop).
+
+    Args:
+        differences: (n,) loss of the one less loss of the other, in the order in which they became known: on the same
+            row, or on a row of the one and the mean of rows of the other that are used once.
+        max_drop: What does not matter, as a share.
+        alpha: Probability of ever saying so where the mean difference, given the past, is at most `max_drop`.
+
+    Raises:
+        ValueError: alpha or max_drop is not between 0 and 1.
+    """
+    halves = (1.0 + np.asarray(differences, dtype=np.float64)) / 2.0
+    return judge_promise(halves, (1.0 + max_drop) / 2.0, alpha)
+
+
+def judge_promise(
+    wrong: Bools | NDArray[np.float64] | Sequence[bool], bound: float, alpha: float
+) -> PromiseTest:
     """Tests (n,) losses in the order in which they became known against a risk of at most `bound`.
 
-    A risk above the bound is found the sooner the further above it is. Raises ValueError unless 0 < bound < 1 and
-    0 < alpha < 1.
+    Losses are 0 or 1, or lie between: the factor's mean is the same. A risk above the bound is found the sooner the
+    further above it is. Raises ValueError unless 0 < bound < 1 and 0 < alpha < 1.
     """
     if not (0.0 < bound < 1.0 and 0.0 < alpha < 1.0):
         raise ValueError("bound and alpha lie between 0 and 1")

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(length=64), nullable=True),
         sa.Column("stage", sa.String(length=16), nullable=False),
         sa.Column("share", sa.Double(), nullable=False),
+        sa.Column("first_seq", sa.BigInteger(), nullable=False),
         sa.Column("from_seq", sa.BigInteger(), nullable=False),
         sa.Column("started_at", sa.Double(), nullable=False),
         sa.Column("stage_at", sa.Double(), nullable=False),
