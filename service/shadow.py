@@ -90,7 +90,8 @@ class Shadow:
 
     def _fail(self, challenger: ModelBundle, error: Exception, n: int) -> None:
         model, version = challenger.model, challenger.version
-        self._failures[model, version] = f"it cannot answer: {type(error).__name__}: {error}"
+        # An error's text may hold what was asked.
+        self._failures[model, version] = f"on trial it could not answer: {type(error).__name__}"
         _count(challenger, "failed", n)
         detail = {"model": model, "version": version}
         _log.warning(
@@ -99,10 +100,10 @@ class Shadow:
 
 
 def _answer(challenger: ModelBundle, encoded: Encoded, domains: Sequence[str | None]) -> list[ShadowAnswer]:
-    """Raises ArithmeticError when an answer is not finite."""
+    """Raises FloatingPointError when a probability is not finite."""
     probabilities = challenger.probabilities(challenger.run(encoded).logits, domains)
     if not np.isfinite(probabilities).all():
-        raise ArithmeticError("an answer is not finite")
+        raise FloatingPointError
     chosen = probabilities.argmax(axis=1)
     return [
         (challenger.version, challenger.labels[i], float(row[i]))

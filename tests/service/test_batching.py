@@ -250,6 +250,28 @@ async def failed_or_not(made: Batcher, bundles: list[ModelBundle]) -> None:
             continue
 
 
+def test_it_is_idle_while_nothing_waits_and_nothing_is_computed(base: BaseModel) -> None:
+    gate, bundle = threading.Event(), build(base, 6)
+    seen: list[bool] = []
+
+    def watch(*_: object) -> None:
+        seen.append(made.is_idle())
+
+    async def one_that_waits() -> None:
+        waiting = asyncio.ensure_future(ask(made, bundle, TEXTS[:1]))
+        await queued(made, 1)
+        watch()
+        gate.set()
+        await waiting
+
+    with batcher(gate=gate) as made:
+        bundle.encoder.register_forward_pre_hook(watch)
+        watch()
+        asyncio.run(one_that_waits())
+        eventually(made.is_idle, "idleness")
+    assert seen == [True, False, False]
+
+
 def test_what_is_set_per_thread_is_set_in_the_inference_thread(bundle: ModelBundle) -> None:
     started: list[str] = []
     made = Batcher(ServerSettings(), on_start=lambda: started.append(threading.current_thread().name))
