@@ -165,14 +165,14 @@ def shares_away(baseline: Baseline, shares: Doubles) -> float | None:
         return None
     m, k = known.shape
     rows = np.block([[known.T, -np.eye(k)], [-known.T, -np.eye(k)]])
-    found = linprog(
+    nearest = linprog(
         np.concatenate([np.zeros(m), np.full(k, 0.5)]),
         A_ub=rows,
         b_ub=np.concatenate([shares, -shares]),
         A_eq=np.concatenate([np.ones(m), np.zeros(k)])[None],
         b_eq=[1.0],
     )
-    return float(found.fun)
+    return float(np.abs(shares - nearest.x[:m] @ known).sum() / 2)
 
 
 def _unlike(evidence: Mapping[str, Any], settings: TrialSettings) -> str:

@@ -84,11 +84,9 @@ def look(tx: Connection, trial: Trial, baseline: Baseline | None, station: Stati
     if trial.stage is Stage.CANARY:
         n, elapsed_s = trial_answers.n_answers(tx, trial), now(tx) - trial.stage_at
         seen = see_canary(n, labelled, elapsed_s=elapsed_s, settings=settings)
-        return (
-            seen
-            if baseline is None
-            else guarded(seen, _newest(tx, trial, baseline, station), baseline, station.settings)
-        )
+        if baseline is None:
+            return seen
+        return guarded(seen, _newest(tx, trial, baseline, station), baseline, station.settings)
     verdict = None if trial.job_id is None else jobs.get_job(tx, trial.job_id).verdict
     return see_shadow(
         trial_answers.answer_pairs(tx, trial),

@@ -78,6 +78,7 @@ def gain(pair: Paired, settings: GateSettings) -> Check:
         against=pair.against,
         before=pair.incumbent.accuracy,
         after=pair.candidate.accuracy,
+        discordance=counts.discordance,
     )
 
 

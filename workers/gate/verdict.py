@@ -32,6 +32,7 @@ class Check:
     """One check: `value` is held against `limit`; for tests `bound` is the confidence bound that decides.
 
     against, before, after: of a paired test, the other version and the accuracies of both.
+    discordance: of a gain test, the share of examples on which just one of the two is right.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Check:
     against: str | None = None
     before: float | None = None
     after: float | None = None
+    discordance: float | None = None
 
     @property
     def kind(self) -> str:
