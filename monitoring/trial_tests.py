@@ -172,7 +172,8 @@ def shares_away(baseline: Baseline, shares: Doubles) -> float | None:
         A_eq=np.concatenate([np.ones(m), np.zeros(k)])[None],
         b_eq=[1.0],
     )
-    return float(np.abs(shares - nearest.x[:m] @ known).sum() / 2)
+    weights = np.asarray(nearest.x, dtype=np.float64)[:m]
+    return float(np.abs(shares - weights @ known).sum() / 2)
 
 
 def _unlike(evidence: Mapping[str, Any], settings: TrialSettings) -> str:

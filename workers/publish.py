@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from sqlalchemy import Connection
 
 from trimtab.adapter import AdapterManifest
 from trimtab.jobs import AdaptationJob, JobStatus, Lease
 from trimtab.labels import Labelled
-from trimtab.ledger import gate_history, jobs
+from trimtab.ledger import gate_history, jobs, trials
+from trimtab.ledger.events import record_event
 from trimtab.ledger.examples import Example, add_examples, list_examples, replace_memory, retire
 from trimtab.ledger.gate_history import Window
+from trimtab.ledger.traffic import rate
 from trimtab.ledger.versions import PINNED, VersionState, get_aliases, promote, record_version
+from trimtab.settings import TrialSettings
+from trimtab.trial import TrialMode
 from workers.contest import Choice
 from workers.evaluate import Answers
-from workers.gate import Decision, Result, Verdict
+from workers.gate import Check, Decision, Result, Verdict
 from workers.material import Material
 from workers.memory import choose, frozen_features, priority_of, with_core
 from workers.plan import Plan
@@ -30,6 +35,7 @@ ENDS = {
 }
 
 
+RATE_S = 300.0  # the traffic of so long decides whether there is enough for a trial
 POISONED = "data:labels"  # the check of the training rows that quarantines their window
 
 
@@ -50,12 +56,13 @@ def publish(shop: Workshop, lease: Lease, material: Material, task: Task, outcom
 
     All in one transaction that first checks the lease's token: a worker that was taken over publishes nothing. A
     champion that changed meanwhile was not what the candidate was held against, and one that an operator has pinned
-    is not replaced: then the version is held. Raises LeaseLost.
+    is not replaced: then the version is held. Where trials are on, and there is traffic enough, it is put on trial
+    instead of being made champion, and the monitor ends the job. Raises LeaseLost.
     """
     manifest, model = outcome.manifest, outcome.manifest.model
     with shop.ledger.begin() as tx:
         job = jobs.check(tx, lease)
-        verdict = still_valid(tx, material, outcome.verdict)
+        verdict, on_trial = with_trial(tx, shop.trial, model, still_valid(tx, material, outcome.verdict))
         told = verdict.as_json() | {"selection": outcome.choice.as_json()}
         state, status = ENDS[verdict.decision]
         record_version(
@@ -64,12 +71,45 @@ def publish(shop: Workshop, lease: Lease, material: Material, task: Task, outcom
         )  # fmt: skip
         gate_history.record_uses(tx, model, job.id, {d: len(kept) for d, kept in material.gate_sets.items()})
         if verdict.decision is Decision.PROMOTE:
-            promote(tx, model, manifest.version, actor=f"worker {lease.owner}", reason=verdict.reason)
             remember(tx, shop.memory.budget, material, task, outcome)
         elif any(check.name == POISONED and check.result is Result.FAIL for check in verdict.checks):
             gate_history.quarantine_window(tx, _window(job, material, task.version, verdict.reason))
+        if on_trial:
+            return _put_on_trial(tx, lease, material, manifest.version, told)
+        if verdict.decision is Decision.PROMOTE:
+            promote(tx, model, manifest.version, actor=f"worker {lease.owner}", reason=verdict.reason)
         jobs.finish(tx, lease, status, verdict=told, version=manifest.version, reason=verdict.reason)
     return status
+
+
+def with_trial(tx: Connection, settings: TrialSettings, model: str, verdict: Verdict) -> tuple[Verdict, bool]:
+    """Whether a version of this verdict is tried first; where too little traffic comes the verdict says so."""
+    if verdict.decision is not Decision.PROMOTE or settings.mode is TrialMode.OFF:
+        return verdict, False
+    seen = rate(tx, model, RATE_S)
+    if seen >= settings.min_rate:
+        return verdict, True
+    detail = (
+        f"skipped_low_traffic: {seen:.2f} predictions a second in the last {RATE_S:.0f} s, "
+        f"{settings.min_rate:g} are needed"
+    )
+    record_event(tx, "trial_skipped", model, {"reason": detail})
+    skipped = Check(
+        name="trial", result=Result.INSUFFICIENT, value=seen, limit=settings.min_rate, detail=detail
+    )
+    return replace(verdict, checks=(*verdict.checks, skipped)), False
+
+
+def _put_on_trial(
+    tx: Connection, lease: Lease, material: Material, version: int, verdict: Mapping[str, Any]
+) -> JobStatus:
+    """Its examples are on probation as those of a champion would be; the worker is done."""
+    reason = f"{verdict['reason']}; held against version {material.champion} on real traffic"
+    trials.start_trial(
+        tx, material.model.name, version,
+        champion=material.champion, job_id=lease.job_id, reason=reason, actor=f"worker {lease.owner}",
+    )  # fmt: skip
+    return jobs.await_trial(tx, lease, verdict=verdict, version=version, reason=reason).status
 
 
 def still_valid(tx: Connection, material: Material, verdict: Verdict) -> Verdict:

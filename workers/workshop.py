@@ -15,14 +15,14 @@ from trimtab.errors import VersionNotFound
 from trimtab.ledger import Ledger
 from trimtab.ledger.models import get_model, on_base
 from trimtab.ledger.versions import get_version
-from trimtab.settings import GateSettings, MemorySettings, Settings, TrainingSettings
+from trimtab.settings import GateSettings, MemorySettings, Settings, TrainingSettings, TrialSettings
 from trimtab.store import AdapterStore, CheckpointStore
 from workers.evaluate import Answers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
-    """Ledger, stores, keys, and the settings groups of training, gate and memory."""
+    """Ledger, stores, keys, and the settings groups of training, gate, memory and trial."""
 
     ledger: Ledger
     store: AdapterStore
@@ -32,6 +32,7 @@ class Workshop:
     training: TrainingSettings
     gate: GateSettings
     memory: MemorySettings
+    trial: TrialSettings
     device: str = "auto"
     max_tokens: int = 128
 
@@ -64,6 +65,7 @@ def open_workshop(settings: Settings) -> Iterator[Workshop]:
             training=settings.training,
             gate=settings.gate,
             memory=settings.memory,
+            trial=settings.trial,
             device=settings.device,
             max_tokens=settings.server.max_tokens,
         )

@@ -156,7 +156,7 @@ def test_a_verdict_is_plain_json() -> None:
         "name": "forgetting:movie", "result": "pass", "value": 0.0, "limit": 0.03, "n": 1500,
         "bound": content["checks"][2]["bound"], "power": content["checks"][2]["power"],
         "detail": content["checks"][2]["detail"], "against": "champion 1",
-        "before": pytest.approx(1460 / 1500), "after": pytest.approx(1460 / 1500),
+        "before": pytest.approx(1460 / 1500), "after": pytest.approx(1460 / 1500), "discordance": None,
     }  # fmt: skip
 
 
