@@ -15,6 +15,7 @@ from prometheus_client import start_http_server
 from monitoring.chores import advance_waiting_jobs
 from monitoring.gauges import show_memory, show_missing
 from monitoring.station import LEASE, Station, open_station
+from monitoring.trials import attend_trial
 from monitoring.watch import watch_model
 from trimtab.errors import LedgerUnavailable
 from trimtab.jobs import JobStatus
@@ -67,6 +68,8 @@ def tick(station: Station) -> bool:
     with station.ledger.read() as tx:
         names = [model.name for model in models.list_models(tx)]
     for name in names:
+        with _surviving("trial"):
+            attend_trial(station, name)
         with _surviving("model"):
             watch_model(station, name)
     with _surviving("jobs"):

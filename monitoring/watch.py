@@ -13,7 +13,6 @@ from monitoring.look import look
 from monitoring.policy import Change, after_change, after_job, enter, settle
 from monitoring.probation import attend
 from monitoring.station import Station
-from monitoring.trials import attend_trial
 from trimtab.drift import DriftState, MonitorState
 from trimtab.errors import AdapterRefused, StoreUnavailable, VersionNotFound
 from trimtab.ledger import jobs, models, reports, samples, versions
@@ -29,7 +28,6 @@ STEPS = 50  # a round: a backlog leaves time for other models and for the lease
 
 def watch_model(station: Station, model: str) -> None:
     """Take in what happened to the model since the last round, and its new samples with the looks that are due."""
-    attend_trial(station, model)
     with station.ledger.begin() as tx:
         before = reports.load_state(tx, model)
         state = catch_up(tx, before or MonitorState(model=model, since=now(tx)), station)
