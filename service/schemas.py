@@ -297,31 +297,6 @@ class Generation(BaseModel):
     aliases: dict[str, int]
 
 
-class VersionInfo(BaseModel):
-    """One version and why it exists."""
-
-    model: str
-    version: int
-    state: str
-    reason: str
-    digest: str | None
-    parent: int | None
-    job_id: str | None
-    created_at: float
-    aliases: list[str]
-    gate: dict[str, Any] | None = None
-    manifest: dict[str, Any] | None = None
-
-
-class VersionList(BaseModel):
-    """Every version of a model."""
-
-    model: str
-    generation: int
-    aliases: dict[str, int]
-    versions: list[VersionInfo]
-
-
 class JobInfo(BaseModel):
     """One adaptation job."""
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.completion import model_names_or_cancel, open_jobs
 from service.cli.entry import open_ledger, settings_of
-from service.cli.look import AsJson, Limit
-from service.cli.show import ago, brief, console, line_of, print_json, print_table
+from service.cli.look import AsJson, Limit, trial_of
+from service.cli.show import ago, brief, console, line_of, plain, print_json, print_table
 from service.cli.watch import View, Watch, present
 
 if TYPE_CHECKING:
     from trimtab.jobs import AdaptationJob
     from trimtab.settings import Settings
+    from trimtab.trial import Trial
 
 ACTOR = "command line"
 Words = Annotated[
@@ -53,17 +56,23 @@ def jobs(
 def _jobs(settings: Settings, name: str | None, limit: int) -> View:
     from trimtab.ledger.jobs import list_jobs
     from trimtab.ledger.models import get_model
+    from trimtab.ledger.trials import open_trials
 
     with open_ledger(settings) as ledger, ledger.read() as tx:
         if name is not None:
             get_model(tx, name)
         found = list_jobs(tx, name, limit=limit)
+        tried = {trial.job_id or "": trial for trial in open_trials(tx).values()}
     columns = ("job", "model", "status", "cause", "version", "opened", "attempts", "what")
     return View(
         document=found,
-        show=lambda: print_table("Jobs, newest first", columns, map(_cells, found), empty="No job yet."),
+        show=lambda: print_table(
+            "Jobs, newest first", columns, map(partial(_cells, tried=tried), found), empty="No job yet."
+        ),
         facts=tuple(
-            line_of(job.id[:8], job.model, job.status, job.version and f"version {job.version}", _what(job))
+            line_of(
+                job.id[:8], job.model, job.status, job.version and f"version {job.version}", _what(job, tried)
+            )
             for job in found
         ),
     )
@@ -82,12 +91,15 @@ def _cancel(settings: Settings, job_id: str, *, as_json: bool) -> None:
     console.print(f"{job.model}: job {job.id} {told}.", highlight=False, soft_wrap=True)
 
 
-def _cells(job: AdaptationJob) -> tuple[Any, ...]:
+def _cells(job: AdaptationJob, tried: Mapping[str, Trial]) -> tuple[Any, ...]:
     cause = job.cause.get("kind", "")
     opened = ago(job.created_at)
-    return (job.id[:8], job.model, job.status, cause, job.version, opened, job.attempts, _what(job))
+    return (job.id[:8], job.model, job.status, cause, job.version, opened, job.attempts, _what(job, tried))
 
 
-def _what(job: AdaptationJob) -> str:
+def _what(job: AdaptationJob, tried: Mapping[str, Trial]) -> str:
+    """tried: the open trials by the job that made their version."""
+    if trial := tried.get(job.id):
+        return line_of(trial_of(plain(trial)), trial.reason)
     missing = f"missing labels: {brief(job.missing)}" if job.missing else ""
     return job.reason or missing or brief(job.progress or {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +76,7 @@ def _status(settings: Settings) -> View:
     def show() -> None:
         started = f", started {ago(running.started_at)})" if running else ""
         console.print(f"{settings.home}: {where}{started}", highlight=False, soft_wrap=True)
-        columns = ("model", "serving", "previous", "generation", "drift", "events", "alarms", "job")
+        columns = ("model", "serving", "previous", "trial", "generation", "drift", "events", "alarms", "job")
         cells = [_model_cells(model) for model in models]
         print_table("Models", columns, cells, empty="No model yet: run `trimtab init`.")
         if warning:
@@ -156,13 +156,15 @@ def _model(tx: Connection, name: str) -> dict[str, Any]:
     from trimtab.ledger.jobs import in_flight
     from trimtab.ledger.models import get_model
     from trimtab.ledger.reports import load_state
+    from trimtab.ledger.trials import open_trial
     from trimtab.ledger.versions import get_aliases
 
     state: MonitorState = load_state(tx, name) or MonitorState(model=name)
     job = in_flight(tx, name)
     model: dict[str, Any] = plain(get_model(tx, name))
     shown = replace(state, log_m=())
-    return model | get_aliases(tx, name) | {"drift": plain(shown), "job": plain(job)}
+    about = {"drift": plain(shown), "job": plain(job), "trial": plain(open_trial(tx, name))}
+    return model | get_aliases(tx, name) | about
 
 
 def _model_cells(model: dict[str, Any]) -> tuple[Any, ...]:
@@ -171,6 +173,7 @@ def _model_cells(model: dict[str, Any]) -> tuple[Any, ...]:
         model["name"],
         model.get("champion"),
         model.get("previous"),
+        trial_of(model["trial"]),
         model["generation"],
         drift_state["state"],
         drift_state["events_seen"],
@@ -182,4 +185,13 @@ def _model_cells(model: dict[str, Any]) -> tuple[Any, ...]:
 def _model_fact(model: dict[str, Any]) -> str:
     serving = f"version {model['champion']} serves" if "champion" in model else "nothing serves"
     job = f"job {model['job']['id'][:8]} {model['job']['status']}" if model["job"] else ""
-    return line_of(f"{model['name']}: {serving}", f"drift {model['drift']['state']}", job)
+    drift = f"drift {model['drift']['state']}"
+    return line_of(f"{model['name']}: {serving}", trial_of(model["trial"]), drift, job)
+
+
+def trial_of(trial: Mapping[str, Any] | None) -> str:
+    """Which version is on trial, and how far it is."""
+    if trial is None:
+        return ""
+    share = f" {trial['share']:.0%}" if trial["share"] else ""
+    return f"version {trial['version']} {trial['stage']}{share}"

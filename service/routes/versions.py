@@ -11,11 +11,13 @@ from starlette.exceptions import HTTPException
 from service.deps import CallDep, Serving, ServingDep
 from service.hints import send_hint
 from service.problems import declared
-from service.schemas import AliasOrder, Generation, RollbackOrder, VersionInfo, VersionList
+from service.schemas import AliasOrder, Generation, RollbackOrder
+from service.version_schemas import TrialInfo, VersionInfo, VersionList
 from trimtab import metrics
 from trimtab.errors import InvalidInput
-from trimtab.ledger import models, versions
+from trimtab.ledger import models, trials, versions
 from trimtab.ledger.versions import Version
+from trimtab.trial import Trial
 
 router = APIRouter(prefix="/admin/v1/models/{model}", tags=["operate"])
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="the generation you decided on")]
@@ -29,20 +31,23 @@ def list_versions(model: str, serving: ServingDep, response: Response) -> Versio
         row = models.get_model(tx, model)
         aliases = versions.get_aliases(tx, model)
         found = versions.list_versions(tx, model)
+        trial = trials.open_trials(tx).get(model)
     response.headers["ETag"] = f'"{row.generation}"'
     return VersionList(
         model=model,
         generation=row.generation,
         aliases=aliases,
         versions=[_info(version, aliases, whole=False) for version in found],
+        trial=_trial_info(trial),
     )
 
 
 @router.get("/versions/{version}", responses=declared(404, 503))
 def get_version(model: str, version: int, serving: ServingDep) -> VersionInfo:
-    """Why this version exists: its manifest and what the gate found."""
+    """Why this version exists: its manifest, what the gate found, and how it was tried."""
     with serving.ledger.read() as tx:
-        return _info(versions.get_version(tx, model, version), versions.get_aliases(tx, model), whole=True)
+        row, aliases = versions.get_version(tx, model, version), versions.get_aliases(tx, model)
+        return _info(row, aliases, whole=True, trial=trials.get_trial(tx, model, version))
 
 
 @router.put("/aliases/{alias}", responses=declared(400, 404, 409, 412, 428, 503))
@@ -133,7 +138,9 @@ def _present(tx: Connection, model: str) -> Generation:
     return Generation(model=model, generation=generation, aliases=versions.get_aliases(tx, model))
 
 
-def _info(version: Version, aliases: dict[str, int], *, whole: bool) -> VersionInfo:
+def _info(
+    version: Version, aliases: dict[str, int], *, whole: bool, trial: Trial | None = None
+) -> VersionInfo:
     return VersionInfo(
         model=version.model,
         version=version.n,
@@ -146,4 +153,23 @@ def _info(version: Version, aliases: dict[str, int], *, whole: bool) -> VersionI
         aliases=sorted(alias for alias, n in aliases.items() if n == version.n),
         gate=version.gate,
         manifest=version.manifest if whole else None,
+        trial=_trial_info(trial),
+    )
+
+
+def _trial_info(trial: Trial | None) -> TrialInfo | None:
+    if trial is None:
+        return None
+    return TrialInfo(
+        version=trial.version,
+        champion=trial.champion,
+        job_id=trial.job_id,
+        stage=trial.stage,
+        meaning=trial.stage.meaning,
+        share=trial.share,
+        started_at=trial.started_at,
+        stage_at=trial.stage_at,
+        ended_at=trial.ended_at,
+        reason=trial.reason,
+        evidence=dict(trial.evidence),
     )

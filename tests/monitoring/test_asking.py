@@ -278,6 +278,20 @@ def test_one_text_is_one_candidate(ledger: Ledger) -> None:
     assert isinstance(text, WindowText)
 
 
+def test_what_a_version_on_trial_would_answer_otherwise_is_disputed(ledger: Ledger) -> None:
+    shadows = {"alike": (2, "pos", 0.9), "otherwise": (2, "neg", 0.6), "not asked": None}
+    with ledger.begin() as tx:
+        sent = [
+            sample(900 + i, text=text, label="pos", shadow=shadow)
+            for i, (text, shadow) in enumerate(shadows.items())
+        ]
+        sent.append(sample(910, text="otherwise", label="pos"))
+        samples.ingest(tx, [block("b4", sent)])
+        found = window_texts(tx, MODEL, N + 1, 100)
+    texts = {text.key: text.disputed for text in distinct(found)}
+    assert texts == {key_of("alike"): False, key_of("otherwise"): True, key_of("not asked"): False}
+
+
 def test_the_monitor_asks(place: Place, station: Station) -> None:
     """Through a round of the monitor: a job that waits has its requests, with texts, after one tick."""
     place.send(traffic(60, 0.0, seed=3))

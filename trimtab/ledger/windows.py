@@ -63,7 +63,8 @@ class WindowText:
     """A text of the traffic without itself: what is needed to decide whether to ask for its label.
 
     key: Of the text alone. part: Of the split, by the text or its group. features: float32 (d,). labelled: Whether
-    any occurrence has a label. disputed: Whether occurrences were answered differently.
+    any occurrence has a label. disputed: Whether occurrences were answered differently, or a version on trial would
+    have answered otherwise.
     """
 
     seq: int
@@ -73,6 +74,7 @@ class WindowText:
     score: float
     features: NDArray[np.float32]
     labelled: bool
+    domain: str | None = None
     disputed: bool = False
 
     def after(self, earlier: WindowText) -> WindowText:
@@ -84,8 +86,10 @@ class WindowText:
 def window_texts(tx: Connection, model: str, from_seq: int, limit: int) -> list[WindowText]:
     """The newest `limit` predictions of the model from `from_seq` on whose text is kept, oldest first."""
     labelled = exists().where(feedback.c.seq == predictions.c.seq).label("labelled")
+    unseen = func.coalesce(predictions.c.shadow_label, predictions.c.label)
+    disputed = (unseen != predictions.c.label).label("disputed")
     columns = [predictions.c[name] for name in ("seq", "text", "part", "label", "score", "features")]
-    query = select(*columns, labelled).where(
+    query = select(*columns, labelled, disputed).where(
         predictions.c.model == model, predictions.c.seq >= from_seq, predictions.c.text.is_not(None)
     )
     rows = tx.execute(query.order_by(predictions.c.seq.desc()).limit(limit)).mappings().all()
