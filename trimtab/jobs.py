@@ -73,6 +73,19 @@ def require_transition(before: JobStatus, after: JobStatus) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Extent:
+    """What a job reads of a window that goes on growing.
+
+    Attributes:
+        until_seq: Ledger sequence number of the last sample.
+        labels_until: When the last label arrived: epoch seconds of the database's clock.
+    """
+
+    until_seq: int
+    labels_until: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class AdaptationJob:
     """One attempt to adapt one model.
 
@@ -83,6 +96,8 @@ class AdaptationJob:
         cause: Why it was opened, e.g. {"kind": "drift", "report": ..., "actor": ...}.
         domain: Name under which the new domain's reference and examples are kept.
         window_from_seq: Ledger sequence number of the first sample that belongs to the window.
+        window_until_seq, labels_until: See `extent`.
+        worked_s: Seconds that workers have spent on it, to a third of a lease: one that was killed did not say.
         plan: What the worker decided to do, with reasons.
         progress: What the worker is doing now.
         missing: Labels that are missing, by part, while it waits for them.
@@ -103,6 +118,9 @@ class AdaptationJob:
     cause: dict[str, Any]
     domain: str
     window_from_seq: int
+    window_until_seq: int | None = None
+    labels_until: float | None = None
+    worked_s: float = 0.0
     plan: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
     missing: dict[str, int] | None = None
@@ -117,6 +135,13 @@ class AdaptationJob:
     created_at: float = 0.0
     started_at: float | None = None
     finished_at: float | None = None
+
+    @property
+    def extent(self) -> Extent | None:
+        """What it reads, fixed when it is first begun: whoever takes it over reads the same. None: not begun."""
+        if self.window_until_seq is None or self.labels_until is None:
+            return None
+        return Extent(until_seq=self.window_until_seq, labels_until=self.labels_until)
 
 
 @dataclass(frozen=True, kw_only=True)

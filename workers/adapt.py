@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
 
 from trimtab.adapter import REFERENCES
 from trimtab.base import BaseModel, load_base
 from trimtab.errors import BaseMismatch
 from trimtab.features import References
 from trimtab.jobs import AdaptationJob, JobStatus, Lease
-from trimtab.ledger import jobs, versions
+from trimtab.ledger import feedback, jobs, versions
 from workers.artefact import Candidate, Provenance, library_versions, seal, with_references
+from workers.checkpoints import Checkpoints
 from workers.contest import Choice, choose
 from workers.gate import gate
 from workers.material import Material, gather
 from workers.plan import Plan, insisted, make_plan
 from workers.preparing import make_task
-from workers.progress import JobProgress, Report
+from workers.progress import JobProgress, Report, StepsInPlan
 from workers.publish import Outcome, bits_of, hold, new_examples, publish
 from workers.task import Proposal, Task
 from workers.weighing import weigh
@@ -44,7 +47,7 @@ def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
     report = JobProgress(shop.ledger, lease)
     report("reading", 0, 1)
     with shop.ledger.begin() as tx:
-        job = jobs.check(tx, lease)
+        job = begin(tx, lease)
         material = gather(
             tx,
             job,
@@ -64,11 +67,24 @@ def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
         version = versions.reserve_version(tx, job.model, job.id)
 
     task = make_task(shop, champion, material, plan, version, report)
+    task = replace(task, checkpoints=checkpoints_of(shop, lease))
     choice = choose(task, plan, shop.gate)
     if choice.chosen is None:
         with shop.ledger.begin() as tx:
             return hold(tx, lease, plan, choice)
     return judge_and_publish(shop, lease, Case(job, material, plan, task), choice, choice.chosen)
+
+
+def begin(tx: Connection, lease: Lease) -> AdaptationJob:
+    """The job; at its first attempt what it reads is decided, for every later one, too. Raises LeaseLost."""
+    job = jobs.check(tx, lease)
+    return jobs.fix_extent(tx, lease, feedback.extent_now(tx, job.model, job.window_from_seq))
+
+
+def checkpoints_of(shop: Workshop, lease: Lease) -> Checkpoints:
+    """Where the job's fits keep how far they are, and its plan how many steps they have."""
+    steps = StepsInPlan(shop.ledger, lease)
+    return Checkpoints(shop.checkpoints, lease.job_id, shop.private_key, fixed_steps=steps)
 
 
 def judge_and_publish(

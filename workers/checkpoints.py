@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,14 +51,22 @@ class Snapshot:
             raise ValueError(f"not a whole checkpoint of ours: {error!r}") from None
 
 
+# Keeps how many steps a fit (its digest) has, once that was measured; returns what was kept first.
+FixedSteps = Callable[[str, int], int]
+
+
 @dataclass(frozen=True)
 class Checkpoints:
-    """The snapshots of one job's fits. `every_s`: how much work a crash may cost."""
+    """The snapshots of one job's fits. `every_s`: how much work a crash may cost.
+
+    `fixed_steps` outlives them: a fit that has to begin anew has as many steps as it had.
+    """
 
     store: CheckpointStore
     job: str
     key: Ed25519PrivateKey
     every_s: float = EVERY_S
+    fixed_steps: FixedSteps | None = None
 
     def save(self, fit: str, snapshot: Snapshot) -> None:
         """Replaces the fit's snapshot; a store that is away for a moment ends no training."""

@@ -156,7 +156,7 @@ def fit(
             break
         started = time.monotonic()
         _advance(network, task, batch, optimiser, course)
-        _account(course, time.monotonic() - started, recipe)
+        _account(course, time.monotonic() - started, recipe, name, checkpoints)
         if checkpoints is not None and _due(course, planned // recipe.epochs, saved, checkpoints.every_s):
             checkpoints.save(name, _snapshot(network, optimiser, course))
             saved = time.monotonic()
@@ -237,7 +237,9 @@ def _loss(network: TrainableClassifier, task: _Task, batch: Batch) -> Tensor:
     )
 
 
-def _account(course: _Course, seconds: float, recipe: Recipe) -> None:
+def _account(
+    course: _Course, seconds: float, recipe: Recipe, name: str, checkpoints: Checkpoints | None
+) -> None:
     """Counts the time; after the measured steps decides, once, how many there will be."""
     course.seconds += seconds
     if course.step > MEASURED_STEPS or recipe.max_seconds is None:
@@ -247,6 +249,8 @@ def _account(course: _Course, seconds: float, recipe: Recipe) -> None:
         each = sum(course.measured[1:]) / (MEASURED_STEPS - 1)
         affordable = int(TIME_FOR_STEPS * recipe.max_seconds / each)
         course.of = max(MEASURED_STEPS, min(course.of, affordable))
+        if checkpoints is not None and checkpoints.fixed_steps is not None:
+            course.of = checkpoints.fixed_steps(name, course.of)
 
 
 def _due(course: _Course, epoch: int, saved: float, every_s: float) -> bool:

@@ -46,7 +46,6 @@ MAX_KNOWN = 4  # versions that were accepted before: each has to be loaded and a
 class Material:
     """All that the recipe reads from the ledger."""
 
-    job_id: str
     model: ModelRow
     champion: int
     domain: str
@@ -165,16 +164,19 @@ def gather(
 ) -> Material:
     """Reads the material of a job in one transaction; nothing of a quarantined window. Raises ModelNotFound.
 
+    What arrived after the job was first begun is left to the next one: whoever takes it over reads the same.
+
     Args:
         budget: Exemplars that are replayed at most.
         max_client_share: Of what is trained on and of what judges, where there are three clients or more.
         at_least: Training rows that are left when near-copies and surplus are taken out, if there are as many.
     """
     model, quarantined = versions.served_model(tx, job.model), gate_history.quarantined(tx, job.model)
-    window = gate_history.outside(
-        samples.window_rows(tx, job.model, job.window_from_seq, MAX_WINDOW), quarantined
-    )
-    traffic = gate_history.outside(feedback.labelled(tx, job.model, job.window_from_seq), quarantined)
+    until_seq = job.extent.until_seq if job.extent else None
+    rows_seen = samples.window_rows(tx, job.model, job.window_from_seq, MAX_WINDOW, until_seq)
+    window = gate_history.outside(rows_seen, quarantined)
+    labels_seen = feedback.labelled(tx, job.model, job.window_from_seq, job.extent)
+    traffic = gate_history.outside(labels_seen, quarantined)
     labelled = [*traffic, *given_rows(tx, job.model)]
     held_out = examples.keys(tx, job.model, HELD_OUT)
     remembered = examples.list_examples(tx, job.model, "memory")
@@ -188,7 +190,6 @@ def gather(
     domain = name_domain(window, job.domain, examples.domains(tx, job.model, "gate"))
     champion = versions.get_aliases(tx, job.model)["champion"]
     return Material(
-        job_id=job.id,
         model=model,
         champion=champion,
         domain=domain,

@@ -12,7 +12,6 @@ from trimtab.base import BaseModel
 from trimtab.drift import DriftKind
 from trimtab.features import Floats, References
 from trimtab.ledger.windows import newest_rows
-from workers.checkpoints import Checkpoints
 from workers.contradictions import find_contradicted
 from workers.fit import TrainingSet
 from workers.material import MAX_WINDOW, Material
@@ -50,7 +49,6 @@ def make_task(
         version=version,
         epochs=plan.epochs,
         max_seconds=plan.max_seconds,
-        checkpoints=Checkpoints(shop.checkpoints, material.job_id, shop.private_key),
         seed=plan.seed,
         max_tokens=shop.max_tokens,
         report=report,

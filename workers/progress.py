@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from trimtab.errors import LedgerUnavailable
 from trimtab.jobs import Lease
 from trimtab.ledger import Ledger
-from trimtab.ledger.jobs import set_progress
+from trimtab.ledger.jobs import fix_steps, set_progress
 
 Report = Callable[[str, int, int], None]
 MIN_INTERVAL_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 def silent(stage: str, step: int, of: int) -> None:
@@ -41,3 +44,20 @@ class JobProgress:
             self._ledger.begin() as tx,
         ):  # a ledger away for a moment ends no training
             set_progress(tx, self._lease, {"stage": stage, "step": step, "of": of, "eta_s": eta_s})
+
+
+@dataclass(frozen=True)
+class StepsInPlan:
+    """Keeps the number of steps of each fit in the job's plan: the same for whoever takes the job over."""
+
+    ledger: Ledger
+    lease: Lease
+
+    def __call__(self, fit: str, steps: int) -> int:
+        """What the plan says, or says from now on. Raises LeaseLost."""
+        try:
+            with self.ledger.begin() as tx:
+                return fix_steps(tx, self.lease, fit, steps)
+        except LedgerUnavailable as error:
+            _log.warning("steps are in the checkpoint only: %s", error, extra={"job": self.lease.job_id})
+            return steps

@@ -30,6 +30,7 @@ from workers.tracing import trace_if_wanted
 
 MAX_ATTEMPTS = 3
 POLL_S = 0.25
+LOOK_S = 1.0  # between two looks whether the job is still ours
 GRACE_S = 10.0  # for a trainer that was asked to stop
 TAIL_LINES = 8
 
@@ -53,13 +54,19 @@ class Trainer:
     tail: deque[str]
     reader: threading.Thread
 
-    def stop(self) -> None:
+    def ended_within(self, seconds: float) -> bool:
+        """Whether it has ended, or does in this time."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stop(self, grace_s: float = GRACE_S) -> None:
         """SIGTERM, and SIGKILL after a grace period."""
         if self.process.poll() is None:
             self.process.terminate()
-            try:
-                self.process.wait(GRACE_S)
-            except subprocess.TimeoutExpired:
+            if not self.ended_within(grace_s):
                 self.process.kill()
         self.process.wait()
         self.reader.join(timeout=5)
@@ -105,12 +112,15 @@ def _supervise(
     ledger: Ledger, lease: Lease, settings: Settings, stopping: Callable[[], bool]
 ) -> tuple[End, Trainer]:
     """Starts the trainer and watches it; whatever happens here, it does not outlive this call."""
-    model = _model_of(ledger, lease)
+    model = _job_of(ledger, lease).model
     running = metrics.JOB_RUNNING.labels(model)
     running.set(1)
     trainer = start_trainer(lease, settings)
     try:
-        return _watch(ledger, lease, trainer, settings, stopping), trainer
+        end = _watch(ledger, lease, trainer, settings, stopping)
+        if end is End.LEASE_LOST:
+            trainer.stop(grace_s=0.0)  # nothing that it still does counts
+        return end, trainer
     except BaseException:
         # Celery's cold shutdown raises out of a signal handler; the job must not wait for its lease to expire.
         trainer.stop()
@@ -153,39 +163,60 @@ def _pass_on(process: subprocess.Popen[str], tail: deque[str]) -> None:
             sys.stderr.write(line)
 
 
+@dataclass
+class _Hold:
+    """The lease while its trainer runs: looked at every second, renewed every third of its time."""
+
+    ledger: Ledger
+    lease: Lease
+    ttl_s: float
+    looked_at: float
+    renewed_at: float
+
+    def lasts(self, now: float) -> bool:
+        """Whether the job is still ours. A ledger that is away is tried again until the lease must have expired."""
+        if now - self.looked_at < LOOK_S:
+            return True
+        self.looked_at = now
+        try:
+            if now - self.renewed_at > self.ttl_s / 3:
+                self.renew(now)
+            with self.ledger.read() as tx:
+                _show_progress(jobs.check(tx, self.lease))
+        except LedgerUnavailable:
+            return now - self.renewed_at < self.ttl_s
+        except LeaseLost:
+            return False
+        return True
+
+    def renew(self, now: float) -> None:
+        """Extends the lease and counts the time since it was extended before. Raises LeaseLost, LedgerUnavailable."""
+        with self.ledger.begin() as tx:
+            jobs.count_worked(tx, self.lease, now - self.renewed_at)
+            jobs.renew(tx, self.lease, self.ttl_s)
+        self.renewed_at = now
+
+
 def _watch(
     ledger: Ledger, lease: Lease, trainer: Trainer, settings: Settings, stopping: Callable[[], bool]
 ) -> End:
-    """Waits for the trainer's end and renews the lease every third of its time; shows how far the job is."""
-    ttl_s = settings.training.lease_s
-    started = renewed = time.monotonic()
-    while True:
-        try:
-            trainer.process.wait(POLL_S)
-        except subprocess.TimeoutExpired:
-            pass
-        else:
-            return End.EXITED
-        now = time.monotonic()
-        if stopping():
-            return End.WORKER_STOPS
-        if now - started > settings.training.max_seconds:
-            return End.OVERTIME
-        if now - renewed > ttl_s / 3:
-            if not _renew(ledger, lease, ttl_s, now - renewed):
-                return End.LEASE_LOST
-            renewed = now
-
-
-def _renew(ledger: Ledger, lease: Lease, ttl_s: float, since_s: float) -> bool:
-    """Whether the lease still holds. A ledger that is away is tried again until the lease must have expired."""
+    """Waits for the trainer's end, while the lease lasts and the job's time, which counts over its attempts."""
+    started = time.monotonic()
+    hold = _Hold(ledger, lease, settings.training.lease_s, looked_at=started, renewed_at=started)
+    left_s = settings.training.max_seconds - _job_of(ledger, lease).worked_s
     try:
-        with ledger.begin() as tx:
-            held = jobs.renew(tx, lease, ttl_s)
-            _show_progress(jobs.get_job(tx, lease.job_id))
-    except LedgerUnavailable:
-        return since_s < ttl_s
-    return held
+        while not trainer.ended_within(POLL_S):
+            now = time.monotonic()
+            if stopping():
+                return End.WORKER_STOPS
+            if now - started > left_s:
+                return End.OVERTIME
+            if not hold.lasts(now):
+                return End.LEASE_LOST
+        return End.EXITED
+    finally:
+        with suppress(LeaseLost, LedgerUnavailable):
+            hold.renew(time.monotonic())
 
 
 def _show_progress(job: AdaptationJob) -> None:
@@ -236,9 +267,9 @@ def _told(trainer: Trainer) -> list[str]:
     return [line for line in trainer.tail if line]
 
 
-def _model_of(ledger: Ledger, lease: Lease) -> str:
+def _job_of(ledger: Ledger, lease: Lease) -> AdaptationJob:
     with ledger.read() as tx:
-        return jobs.get_job(tx, lease.job_id).model
+        return jobs.get_job(tx, lease.job_id)
 
 
 def _count(job: AdaptationJob) -> None:

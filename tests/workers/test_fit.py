@@ -206,6 +206,22 @@ def test_the_steps_are_decided_once_and_kept(tiny_base: BaseModel, checkpoints: 
     assert (report.steps, report.planned, report.resumed_at) == (MEASURED_STEPS, 24, MEASURED_STEPS)
 
 
+def test_steps_that_were_decided_hold_where_the_checkpoint_is_lost(
+    tiny_base: BaseModel, tmp_path: Path
+) -> None:
+    """Begun anew without it, and with a machine that had time for 5 steps only, the fit has the 17 of the plan."""
+    new, hasty = training_set("film", 60), replace(LONG, max_seconds=1e-6)
+    plan: dict[str, int] = {}
+    key, made = Ed25519PrivateKey.generate(), []
+    for attempt in ("one", "two"):
+        store = CheckpointStore((tmp_path / attempt).as_uri())
+        kept = Checkpoints(store, "a" * 32, key, fixed_steps=plan.setdefault)
+        made.append(fit(TrainableClassifier(tiny_base, 2, 1), new, None, hasty, untold, kept))
+        plan.update(dict.fromkeys(plan, 17))
+    assert [(report.steps, report.resumed_at) for report in made] == [(MEASURED_STEPS, 0), (17, 0)]
+    assert list(plan) == [digest_of(TrainableClassifier(tiny_base, 2, 1), new, None, hasty)]
+
+
 def test_with_time_enough_all_steps_are_made_and_the_budget_changes_nothing(tiny_base: BaseModel) -> None:
     networks = []
     for budget in (None, 1e6):

@@ -105,7 +105,7 @@ def test_gathering_from_an_adapted_model(adapted: tuple[ToyShop, AdaptationJob])
     toy, job = adapted
     rows = toy_rows("shop", 60, seed=3)
     first_seq = toy.stream(rows, version=2, labelled=False, name="later")
-    asked = replace(job, window_from_seq=first_seq)
+    asked = replace(job, window_from_seq=first_seq, window_until_seq=None)
     with toy.ledger.read() as tx:
         material = gather(tx, asked, budget=50)
     assert material.champion == 2
@@ -118,6 +118,23 @@ def test_gathering_from_an_adapted_model(adapted: tuple[ToyShop, AdaptationJob])
     assert (situation.n("train"), situation.known, situation.named) == (0, (1,), False)
     assert situation.n_unlabelled == len(material.unlabelled) > 20
     assert material.model.name == MODEL
+
+
+def test_what_came_after_a_job_was_begun_is_not_read(adapted: tuple[ToyShop, AdaptationJob]) -> None:
+    toy, job = adapted
+    assert job.extent is not None
+    with toy.ledger.begin() as tx:
+        before = gather(tx, job, budget=50)
+    last = toy.stream(toy_rows("shop", 30, seed=4), version=2, name="too late") + 29
+    with toy.ledger.begin() as tx:
+        after = gather(tx, job, budget=50)
+        everything = gather(tx, replace(job, labels_until=None), budget=50)
+    assert (after.rows, after.window_seqs, after.unlabelled) == (
+        before.rows,
+        before.window_seqs,
+        before.unlabelled,
+    )
+    assert job.extent.until_seq == max(before.window_seqs) < max(everything.window_seqs) == last
 
 
 def test_reference_texts_are_never_trained_on(adapted: tuple[ToyShop, AdaptationJob]) -> None:

@@ -15,13 +15,15 @@ from tests.fixtures.toy_texts import toy_rows
 from tests.fixtures.workshops import MODEL, ToyShop, small_training, toy_shop, wait_until
 from trimtab.adapter import HEAD, WEIGHTS, AdapterManifest
 from trimtab.jobs import JobStatus, Lease
-from trimtab.ledger import jobs, versions
+from trimtab.ledger import feedback, jobs, versions
+from trimtab.ledger.feedback import FeedbackItem
 from trimtab.settings import GateSettings
 from trimtab.store import AdapterStore
 from workers.trainer import train
 
 STEPS = (1, 12, 36, 84, 120)  # kept, at least, when the trainer is killed; the fit has 12 steps an epoch
 TRAINING = small_training(epochs=14)
+Made = tuple[AdapterManifest, bytes, bytes]
 
 
 @pytest.fixture
@@ -64,7 +66,16 @@ def killed_at(trainers: ForkServerContext, toy: ToyShop, lease: Lease, step: int
     process.join()
 
 
-def made(toy: ToyShop, job_id: str) -> tuple[AdapterManifest, bytes, bytes]:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_base_dir: Path) -> Made:
+    """What a trainer makes that nobody kills."""
+    with opened(tmp_path_factory.mktemp("whole"), tiny_base_dir) as (toy, take):
+        lease = take()
+        train(toy.settings, lease)
+        return made(toy, lease.job_id)
+
+
+def made(toy: ToyShop, job_id: str) -> Made:
     ended = toy.job(job_id)
     assert ended.status in {JobStatus.PROMOTED, JobStatus.REJECTED, JobStatus.HELD}, ended.reason
     assert ended.version is not None
@@ -75,13 +86,10 @@ def made(toy: ToyShop, job_id: str) -> tuple[AdapterManifest, bytes, bytes]:
 
 
 def test_killed_at_five_points_it_ends_with_the_same_adapter(
-    tmp_path: Path, tiny_base_dir: Path, trainers: ForkServerContext
+    tmp_path: Path, tiny_base_dir: Path, trainers: ForkServerContext, undisturbed: Made
 ) -> None:
-    with opened(tmp_path / "whole", tiny_base_dir) as (toy, take):
-        lease = take()
-        train(toy.settings, lease)
-        whole, *weights = made(toy, lease.job_id)
-    with opened(tmp_path / "killed", tiny_base_dir) as (toy, take):
+    whole, *weights = undisturbed
+    with opened(tmp_path, tiny_base_dir) as (toy, take):
         kept = []
         for step in STEPS:
             killed_at(trainers, toy, take(), step)
@@ -95,6 +103,32 @@ def test_killed_at_five_points_it_ends_with_the_same_adapter(
     assert (whole.training["resumed_at"], manifest.training["resumed_at"]) == (0, kept[-1])
     assert manifest.training["steps"] == whole.training["steps"] == whole.training["planned"]
     assert others == weights
+
+
+def test_labels_that_arrive_meanwhile_are_left_to_the_next_job(
+    tmp_path: Path, tiny_base_dir: Path, trainers: ForkServerContext, undisturbed: Made
+) -> None:
+    """Killed, then more traffic and more labels: the fit goes on where it was, with the steps that its plan has."""
+    whole, *weights = undisturbed
+    with opened(tmp_path, tiny_base_dir) as (toy, take):
+        killed_at(trainers, toy, take(), STEPS[2])
+        begun = toy.job(lease_of(toy))
+        toy.stream(toy_rows("shop", 200, seed=5), name="late")
+        with toy.ledger.begin() as tx:
+            feedback.record_feedback(tx, [item("s1", "another")])
+        last = take()
+        train(toy.settings, last)
+        manifest, *others = made(toy, last.job_id)
+        ended = toy.job(last.job_id)
+    assert manifest.training["resumed_at"] >= STEPS[2]
+    assert others == weights
+    assert manifest.data == whole.data
+    assert ended.extent == begun.extent is not None
+    assert list((ended.plan or {})["steps"].values()) == [whole.training["steps"]]
+
+
+def item(prediction_id: str, annotator: str) -> FeedbackItem:
+    return FeedbackItem(prediction_id=prediction_id, label="negative", annotator=annotator)
 
 
 def lease_of(toy: ToyShop) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from trimtab.jobs import AdaptationJob, JobStatus, Lease
 from trimtab.ledger import jobs, versions
 from trimtab.settings import TrainingSettings
 from trimtab.store import CheckpointStore
-from workers.run_job import MAX_ATTEMPTS, remove_checkpoints, run_job
+from workers.run_job import LOOK_S, MAX_ATTEMPTS, POLL_S, remove_checkpoints, run_job
 
 ENDLESS = small_training(epochs=100_000, lease_s=1.5)
 
@@ -94,6 +95,39 @@ def test_a_job_that_takes_too_long_times_out(tmp_path: Path, tiny_base_dir: Path
     with opened_job(tmp_path, tiny_base_dir, training) as (toy, job):
         assert run_job(job.id, toy.settings) is JobStatus.TIMED_OUT
         assert "TRIMTAB_TRAINING__MAX_SECONDS" in toy.job(job.id).reason
+
+
+def test_the_time_counts_over_the_attempts(tmp_path: Path, tiny_base_dir: Path) -> None:
+    """What workers before have used up is not there for the next one, which is told at once."""
+    with opened_job(tmp_path, tiny_base_dir, ENDLESS) as (toy, job):
+        assert run_job(job.id, toy.settings, lambda: trains(toy, job.id)) is JobStatus.QUEUED
+        worked_s = toy.job(job.id).worked_s
+        assert worked_s > 0.0
+        training = ENDLESS.model_copy(update={"max_seconds": worked_s})
+        assert run_job(job.id, toy.settings.model_copy(update={"training": training})) is JobStatus.TIMED_OUT
+        assert toy.job(job.id).attempts == 2
+
+
+def test_a_trainer_that_says_nothing_is_ended_at_the_next_look(tmp_path: Path, tiny_base_dir: Path) -> None:
+    """It is stopped as by a debugger: it renews nothing, reports nothing, and does not hear SIGTERM."""
+    training = ENDLESS.model_copy(update={"lease_s": 600.0})
+    looks: list[bool] = []
+    with opened_job(tmp_path, tiny_base_dir, training) as (toy, job):
+
+        def count_looks() -> bool:
+            if toy.job(job.id).status is JobStatus.CANCELLED:
+                looks.append(True)
+            return len(looks) > 40
+
+        def stop_and_cancel() -> None:
+            os.kill(trainers_of(os.getpid())[0], signal.SIGSTOP)
+            with toy.ledger.begin() as tx:
+                jobs.cancel(tx, job.id)
+
+        with meanwhile(lambda: trains(toy, job.id), stop_and_cancel):
+            assert run_job(job.id, toy.settings, count_looks) is JobStatus.CANCELLED
+        assert 1 <= len(looks) <= 1 + LOOK_S / POLL_S
+        assert trainers_of(os.getpid()) == []
 
 
 def test_a_cancelled_job_ends_its_trainer(tmp_path: Path, tiny_base_dir: Path) -> None:

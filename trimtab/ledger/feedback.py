@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, exists, func, select, update
+from sqlalchemy import Connection, Select, case, delete, exists, func, select, update
 
+from trimtab.jobs import Extent
 from trimtab.ledger.batches import in_batches
 from trimtab.ledger.clock import now
 from trimtab.ledger.columns import indexable, storable
@@ -146,11 +147,30 @@ def join_pending(tx: Connection, prediction_ids: Sequence[str]) -> int:
     return joined
 
 
-def labelled(tx: Connection, model: str, from_seq: int = 0) -> list[LabelledRow]:
-    """Predictions of the model from `from_seq` on that have a label, oldest first; of several labels the newest."""
-    newest = newest_labels(model, from_seq)
+def labelled(
+    tx: Connection, model: str, from_seq: int = 0, extent: Extent | None = None
+) -> list[LabelledRow]:
+    """Predictions of the model from `from_seq` on that have a label, oldest first; of several labels the newest.
+
+    With an extent only what it holds. A label that its annotator has corrected since is in none: what it was before
+    is not kept.
+    """
+    newest = newest_labels(model, from_seq, extent)
     rows = tx.execute(select(newest).where(newest.c.rank == 1).order_by(newest.c.seq)).mappings()
     return [LabelledRow(**{name: row[name] for name in LabelledRow.__dataclass_fields__}) for row in rows]
+
+
+def extent_now(tx: Connection, model: str, from_seq: int) -> Extent:
+    """The model's predictions from `from_seq` on and their labels, up to the newest of each that is there now."""
+    theirs = (predictions.c.model == model, predictions.c.seq >= from_seq)
+    until_seq = select(func.max(predictions.c.seq)).where(*theirs)
+    arrived = select(func.max(feedback.c.received_at)).join_from(
+        feedback, predictions, feedback.c.seq == predictions.c.seq
+    )
+    return Extent(
+        until_seq=int(tx.execute(until_seq).scalar_one() or 0),
+        labels_until=float(tx.execute(arrived.where(*theirs)).scalar_one() or 0.0),
+    )
 
 
 def count_pending(tx: Connection) -> int:
@@ -158,7 +178,7 @@ def count_pending(tx: Connection) -> int:
     return int(tx.execute(select(func.count()).where(feedback.c.seq.is_(None))).scalar_one())
 
 
-def newest_labels(model: str, from_seq: int) -> Any:
+def newest_labels(model: str, from_seq: int, extent: Extent | None = None) -> Any:
     """A subquery of labelled predictions from `from_seq` on; `rank` is 1 for the newest label of each."""
     order = (feedback.c.observed_at.desc(), feedback.c.label, feedback.c.annotator)
     rank = func.row_number().over(partition_by=feedback.c.seq, order_by=order).label("rank")
@@ -172,7 +192,11 @@ def newest_labels(model: str, from_seq: int) -> Any:
     ]
     query: Select[Any] = select(*columns, *named, feedback.c.label, rank)
     joined = query.join_from(predictions, feedback, feedback.c.seq == predictions.c.seq)
-    return joined.where(predictions.c.model == model, predictions.c.seq >= from_seq).subquery()
+    found = joined.where(predictions.c.model == model, predictions.c.seq >= from_seq)
+    if extent is not None:
+        held = (predictions.c.seq <= extent.until_seq, feedback.c.received_at <= extent.labels_until)
+        found = found.where(*held)
+    return found.subquery()
 
 
 def outcomes(tx: Connection, model: str, version: int, last_n: int, after_seq: int = 0) -> list[Outcome]:
@@ -283,9 +307,14 @@ def _store(
         for item in items
     ]
     statement = insert_into(tx, feedback)
-    changed = {
-        name: statement.excluded[name] for name in ("label", "observed_at", "received_at", "client", "seq")
+    changed: dict[str, Any] = {
+        name: statement.excluded[name] for name in ("label", "observed_at", "client", "seq")
     }
+    # The same label again is no news: it was known when it first came.
+    known_already = feedback.c.label == statement.excluded.label
+    changed["received_at"] = case(
+        (known_already, feedback.c.received_at), else_=statement.excluded.received_at
+    )
     upsert = statement.on_conflict_do_update(index_elements=["prediction_id", "annotator"], set_=changed)
     for batch in in_batches(rows):
         tx.execute(upsert, batch)

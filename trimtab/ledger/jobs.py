@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, insert, or_, select, update
 
 from trimtab.errors import IllegalTransition, InvalidInput, JobInFlight, JobNotFound, LeaseLost
-from trimtab.jobs import IN_FLIGHT, AdaptationJob, JobStatus, Lease, require_transition
+from trimtab.jobs import IN_FLIGHT, AdaptationJob, Extent, JobStatus, Lease, require_transition
 from trimtab.ledger import trials
 from trimtab.ledger.clock import db_now, now
 from trimtab.ledger.events import record_event
@@ -97,8 +97,32 @@ def set_progress(tx: Connection, lease: Lease, progress: Mapping[str, Any]) -> N
 
 
 def set_plan(tx: Connection, lease: Lease, plan: Mapping[str, Any]) -> None:
-    """Record what the worker decided to do; raises LeaseLost."""
-    _change(tx, lease, plan=dict(plan))
+    """Record what the worker decided to do; the steps that fits have already stay. Raises LeaseLost."""
+    fixed = (check(tx, lease).plan or {}).get("steps")
+    _change(tx, lease, plan=dict(plan) | ({"steps": fixed} if fixed else {}))
+
+
+def fix_extent(tx: Connection, lease: Lease, extent: Extent) -> AdaptationJob:
+    """Decide what the job reads, unless that was decided before. Raises LeaseLost."""
+    if check(tx, lease).extent is None:
+        _change(tx, lease, window_until_seq=extent.until_seq, labels_until=extent.labels_until)
+    return get_job(tx, lease.job_id)
+
+
+def fix_steps(tx: Connection, lease: Lease, fit: str, steps: int) -> int:
+    """Write into the plan how many steps a fit (its digest) has, unless it says so already; returns what it says.
+
+    Raises LeaseLost.
+    """
+    plan = check(tx, lease).plan or {}
+    kept = {fit: steps} | plan.get("steps", {})
+    _change(tx, lease, plan=plan | {"steps": kept})
+    return int(kept[fit])
+
+
+def count_worked(tx: Connection, lease: Lease, seconds: float) -> None:
+    """Add to the time that workers have spent on the job. Raises LeaseLost."""
+    _change(tx, lease, worked_s=jobs.c.worked_s + seconds)
 
 
 def finish(
@@ -136,8 +160,9 @@ def set_waiting(
     deadline_at: float | None = None,
     reason: str = "",
 ) -> AdaptationJob:
-    """Give the lease up because labels are missing. Raises LeaseLost."""
-    _change(tx, lease, missing=dict(missing), deadline_at=deadline_at)
+    """Give the lease up because labels are missing; who takes it next reads those that come. Raises LeaseLost."""
+    unread = {"window_until_seq": None, "labels_until": None}
+    _change(tx, lease, missing=dict(missing), deadline_at=deadline_at, **unread)
     return release(tx, lease, JobStatus.WAITING_FOR_LABELS, reason=reason)
 
 

@@ -90,9 +90,13 @@ def last_seq(tx: Connection, model: str | None = None) -> int:
     return int(tx.execute(query).scalar_one() or 0)
 
 
-def window_rows(tx: Connection, model: str, from_seq: int, limit: int) -> list[PredictionRow]:
-    """The newest `limit` predictions of the model from sequence number `from_seq` on, oldest first."""
-    return _rows(tx, model, from_seq, limit)
+def window_rows(
+    tx: Connection, model: str, from_seq: int, limit: int, until_seq: int | None = None
+) -> list[PredictionRow]:
+    """The newest `limit` predictions of the model from sequence number `from_seq` on (to `until_seq`), oldest first."""
+    return _rows(
+        tx, model, from_seq, limit, *(() if until_seq is None else (predictions.c.seq <= until_seq,))
+    )
 
 
 def unlabelled_rows(tx: Connection, model: str, from_seq: int, limit: int) -> list[PredictionRow]:

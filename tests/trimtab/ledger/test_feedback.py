@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, select, update
 
 from tests.fixtures.ledgers import block, filled_model, sample
+from trimtab.jobs import Extent
 from trimtab.ledger import Ledger, clock, feedback, samples
 from trimtab.ledger.feedback import FeedbackItem, FeedbackOutcome
 from trimtab.ledger.schema import feedback as table
@@ -131,6 +132,36 @@ def seen(tx: Connection, version: int, last_n: int, after_seq: int = 0) -> list[
 
 
 class TestCounts:
+    def test_up_to_what_was_there_at_a_moment(self, tx: Connection):
+        """Later predictions, later labels and corrections are left out; the same label again is no news."""
+        ingest(tx, 1, 2, 3, 4)
+        feedback.record_feedback(tx, [say(number, "neg") for number in (1, 2, 3)])
+        tx.execute(update(table).values(received_at=table.c.received_at - 60.0))
+        extent = feedback.extent_now(tx, MODEL, 1)
+        before = feedback.labelled(tx, MODEL, 1, extent)
+        assert [row.prediction_id for row in before] == ["p1", "p2", "p3"]
+        ingest(tx, 9)
+        feedback.record_feedback(tx, [say(4, "pos"), say(9, "pos"), say(1, "neg"), say(2, "pos", "another")])
+        assert feedback.labelled(tx, MODEL, 1, extent) == before
+        assert labels(tx) == {"p1": "neg", "p2": "pos", "p3": "neg", "p4": "pos", "p9": "pos"}
+        feedback.record_feedback(tx, [say(3, "pos")])
+        assert feedback.labelled(tx, MODEL, 1, extent) == before[:2]
+
+    def test_a_label_that_came_before_is_in_no_extent_before_its_prediction(self, tx: Connection):
+        feedback.record_feedback(tx, [say(2, "neg")])
+        ingest(tx, 1)
+        feedback.record_feedback(tx, [say(1, "neg")])
+        extent = feedback.extent_now(tx, MODEL, 1)
+        ingest(tx, 2)
+        assert [row.prediction_id for row in feedback.labelled(tx, MODEL, 1, extent)] == ["p1"]
+
+    def test_where_nothing_was_there_nothing_is_read(self, tx: Connection):
+        extent = feedback.extent_now(tx, MODEL, 1)
+        assert extent == Extent(until_seq=0, labels_until=0.0)
+        ingest(tx, 1)
+        feedback.record_feedback(tx, [say(1, "neg")])
+        assert feedback.labelled(tx, MODEL, 0, extent) == []
+
     def test_from_a_sequence_number_on(self, tx: Connection):
         ingest(tx, *range(10))
         feedback.record_feedback(tx, [say(n, "pos") for n in range(10)])

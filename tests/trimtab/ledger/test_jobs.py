@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.fixtures.ledgers import filled_model
 from trimtab.errors import IllegalTransition, JobInFlight, JobNotFound, LeaseLost, ModelNotFound
-from trimtab.jobs import AdaptationJob, JobStatus, Lease
+from trimtab.jobs import AdaptationJob, Extent, JobStatus, Lease
 from trimtab.ledger import clock, events, jobs
 from trimtab.ledger.schema import jobs as job_table
 
@@ -135,6 +135,37 @@ class TestLease:
         jobs.set_progress(tx, lease, {"step": 20})
         seen = jobs.get_job(tx, job.id)
         assert (seen.plan, seen.progress) == ({"method": "lora", "why": "labels"}, {"step": 20})
+
+    def test_what_it_reads_is_decided_once(self, tx: Connection, job: AdaptationJob):
+        assert job.extent is None
+        first, other = Extent(until_seq=9, labels_until=5.5), Extent(until_seq=12, labels_until=7.0)
+        assert jobs.fix_extent(tx, claimed(tx, job, ttl_s=EXPIRED), first).extent == first
+        assert jobs.fix_extent(tx, claimed(tx, job, "worker-2"), other).extent == first
+
+    def test_one_that_waits_for_labels_reads_them_when_they_are_there(
+        self, tx: Connection, job: AdaptationJob
+    ):
+        lease = claimed(tx, job)
+        jobs.fix_extent(tx, lease, Extent(until_seq=9, labels_until=5.5))
+        assert jobs.set_waiting(tx, lease, missing={"gate": 1}).extent is None
+
+    def test_steps_are_kept_in_the_plan_whatever_is_planned_later(self, tx: Connection, job: AdaptationJob):
+        lease = claimed(tx, job, ttl_s=EXPIRED)
+        jobs.set_plan(tx, lease, {"method": "lora"})
+        assert jobs.fix_steps(tx, lease, "a" * 64, 84) == 84
+        late = claimed(tx, job, "worker-2")
+        jobs.set_plan(tx, late, {"method": "head"})
+        assert jobs.fix_steps(tx, late, "a" * 64, 12) == 84
+        assert jobs.fix_steps(tx, late, "b" * 64, 12) == 12
+        assert jobs.get_job(tx, job.id).plan == {"method": "head", "steps": {"a" * 64: 84, "b" * 64: 12}}
+
+    def test_time_is_counted_over_its_attempts(self, tx: Connection, job: AdaptationJob):
+        first = claimed(tx, job)
+        for seconds in (10.0, 2.5):
+            jobs.count_worked(tx, first, seconds)
+        jobs.release(tx, first)
+        jobs.count_worked(tx, claimed(tx, job, "worker-2"), 1.0)
+        assert jobs.get_job(tx, job.id).worked_s == 13.5
 
     def test_released_it_can_be_claimed_at_once(self, tx: Connection, job: AdaptationJob):
         released = jobs.release(tx, claimed(tx, job), reason="worker stops")
