@@ -95,7 +95,7 @@ def test_a_challenger_that_is_not_loaded_answers_nobody() -> None:
 
 def test_who_names_a_version_or_nobody_in_particular_is_not_drawn() -> None:
     route = route_on(trial_of(1.0), previous=3)
-    named = [1, 2, 3, "champion", "challenger", "previous"]
+    named: list[int | str] = [1, 2, 3, "champion", "challenger", "previous"]
     assert [route.pick(version, "client").version for version in named] == [1, 2, 3, 1, 2, 3]
     assert (route.pick(None).version, route.pick(None, "client").version) == (1, 2)
 

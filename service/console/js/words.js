@@ -29,12 +29,22 @@ const JOBS = {
   queued: ["info", "Queued"],
   waiting_for_labels: ["warn", "Waiting for labels"],
   running: ["info", "Running"],
+  on_trial: ["info", "On trial"],
   promoted: ["good", "Promoted"],
-  rejected: ["bad", "Rejected by the gate"],
+  rejected: ["bad", "Rejected"],
   held: ["warn", "Held for a person"],
   failed: ["bad", "Failed"],
   cancelled: ["plain", "Cancelled"],
   timed_out: ["warn", "Timed out"],
+};
+
+/** Stages of a trial: tone and a short name. */
+const TRIALS = {
+  shadow: ["info", "Unseen"],
+  canary: ["info", "For a share"],
+  promoted: ["good", "Passed"],
+  rejected: ["bad", "Rejected"],
+  abandoned: ["warn", "Broken off"],
 };
 
 const VERSIONS = {
@@ -91,6 +101,7 @@ const pick = (table, word) => table[word] ?? ["plain", sentence(word ?? "")];
 
 export const stateOf = (word) => pick(STATES, word);
 export const jobOf = (word) => pick(JOBS, word);
+export const trialOf = (word) => pick(TRIALS, word);
 export const versionOf = (word) => pick(VERSIONS, word);
 export const resultOf = (word) => pick(RESULTS, word);
 export const kindOf = (word) => KINDS[word] ?? [sentence(word ?? ""), ""];
@@ -120,6 +131,7 @@ export function checkOf(name) {
     update: "An update like those before",
     flips: "Answers change where they should",
     use: "The gate set is not worn",
+    trial: "A trial on real traffic",
     data: "Training data",
   };
   const said = known[kind] ?? sentence(kind);
@@ -166,6 +178,10 @@ export function eventOf({ kind, detail }) {
     alias_dropped: () => `Alias ${detail.alias} removed`,
     job_opened: () => `Adaptation opened: ${causeOf(detail.cause ?? {})}`,
     job_finished: () => `Adaptation ended: ${pick(JOBS, detail.status)[1].toLowerCase()}`,
+    trial_started: () => `Version ${detail.version} is on trial, unseen, against version ${detail.champion}`,
+    trial_advanced: () => `Version ${detail.version}, on trial, answers ${Math.round(100 * (detail.share ?? 0))} % of the clients`,
+    trial_ended: () => `Trial of version ${detail.version} ended: ${pick(TRIALS, detail.stage)[1].toLowerCase()}`,
+    trial_skipped: () => "No trial: promoted at once",
     drift_acknowledged: () => `Drift accepted at ${Number(detail.ratio ?? 0).toFixed(2)} times the threshold`,
     watch_ended: () => `Version ${detail.version} kept: its watch is over`,
     promise_broken: () => `Version ${detail.version} breaks the gate's promise, and there is nothing to step back to`,
@@ -179,7 +195,8 @@ export function eventOf({ kind, detail }) {
 
 /** Tone of an event, for its dot. */
 export function toneOf({ kind, detail }) {
-  const tones = { promoted: "good", watch_ended: "good", promise_broken: "bad", labels_requested: "info", rolled_back: "warn", quarantined: "bad", alias_set: "info" };
+  const tones = { promoted: "good", watch_ended: "good", promise_broken: "bad", labels_requested: "info", rolled_back: "warn", quarantined: "bad", alias_set: "info", trial_started: "info", trial_advanced: "info" };
+  if (kind === "trial_ended") return pick(TRIALS, detail.stage)[0];
   if (kind === "job_finished") return pick(JOBS, detail.status)[0];
   if (kind.includes("drift") || kind.includes("alarm")) return "warn";
   return tones[kind] ?? "plain";

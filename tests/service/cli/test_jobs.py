@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import insert
 
+from service.cli.jobs import _jobs
 from tests.fixtures.calls import Outcome, Trimtab
 from tests.fixtures.deployment import Deployment
 from trimtab.errors import InvalidInput, JobNotFound
 from trimtab.jobs import JobStatus
-from trimtab.ledger import jobs, schema
+from trimtab.ledger import jobs, schema, trials
 
 
 @pytest.fixture
@@ -40,6 +41,24 @@ def test_a_waiting_job_says_what_is_missing(call: Trimtab, job: str) -> None:
     assert job[:8] in table
     assert "missing labels: train 12, gate 3" in table
     assert call("--json", "--limit", 1).document == [shown]
+
+
+def test_a_job_on_trial_says_how_far_it_is(call: Trimtab, toy: Deployment, job: str) -> None:
+    toy.add_version(1)
+    toy.add_version(2, promote=False)
+    with toy.ledger.begin() as tx:
+        jobs.requeue_waiting(tx, job)
+        lease = jobs.claim(tx, job, "tester", 60.0)
+        assert lease is not None
+        trials.start_trial(tx, "toy", 2, champion=1, job_id=job, reason="12 of 200 answers", actor="test")
+        jobs.await_trial(tx, lease, verdict={"verdict": "promote"}, version=2, reason="it passed")
+    assert call("--json").document[0]["status"] == "on_trial"
+    (fact,) = _jobs(toy.settings, "toy", 5).facts
+    assert fact == f"{job[:8]}  toy  on_trial  version 2  version 2 shadow  12 of 200 answers"
+    assert call("cancel", job[:8]).out == f"toy: job {job} is cancelled.\n"
+    with toy.ledger.read() as tx:
+        assert trials.open_trials(tx) == {}
+    assert "shadow" not in call().out
 
 
 def test_cancel_takes_the_id_that_the_table_shows(call: Trimtab, toy: Deployment, job: str) -> None:

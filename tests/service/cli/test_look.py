@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.cli.look import _events
+from service.cli.look import _events, _status
 from service.home import Running, announce, own_home
 from tests.fixtures.calls import Outcome, Trimtab
 from tests.fixtures.deployment import Deployment
@@ -12,6 +12,7 @@ from trimtab.drift import ArmStatistic, DriftReport, DriftState, MonitorState
 from trimtab.jobs import JobStatus
 from trimtab.ledger import jobs, replicas, reports
 from trimtab.ledger.consumers import report_worker
+from trimtab.trial import Stage
 
 REPORT = DriftReport(
     id="r1", model="toy", version=2, created_at=1.0, first_seq=1, last_seq=500, n_window=500, events_seen=500,
@@ -58,6 +59,25 @@ def test_status_says_what_serves_and_how_it_stands(look: Trimtab, toy: Deploymen
     assert table.code == 0
     for word in ("toy", "adapting", "waiting_for_labels"):
         assert word in table.out
+
+
+def test_status_shows_a_trial(look: Trimtab, toy: Deployment) -> None:
+    assert look("status", "--json").document["models"][0]["trial"] is None
+    trial = toy.try_version(3)
+    assert _status(toy.settings).facts[1] == "toy: version 2 serves  version 3 shadow  " + _state_and_job(toy)
+    toy.advance(trial, 0.05)
+    shown = look("status", "--json").document["models"][0]
+    assert (shown["trial"]["version"], shown["trial"]["share"], shown["challenger"]) == (3, 0.05, 3)
+    assert "version 3 canary 5%" in _status(toy.settings).facts[1]
+    toy.end(trial, Stage.PROMOTED)
+    after = look("status", "--json").document["models"][0]
+    assert (after["champion"], after["trial"]) == (3, None)
+
+
+def _state_and_job(toy: Deployment) -> str:
+    with toy.ledger.read() as tx:
+        (job,) = jobs.list_jobs(tx, "toy")
+    return f"drift adapting  job {job.id[:8]} {job.status}"
 
 
 def test_status_warns_when_jobs_wait_and_no_worker_is_there(look: Trimtab, toy: Deployment) -> None:

@@ -9,6 +9,7 @@ from service.hints import CHANNEL
 from tests.fixtures.deployment import Deployment, RunningApi, eventually
 from trimtab.ledger import versions
 from trimtab.ledger.versions import VersionState
+from trimtab.trial import Stage
 
 MODEL = "/admin/v1/models/toy"
 
@@ -61,6 +62,28 @@ def test_an_alias_moves_only_on_the_generation_that_was_seen(three: Deployment) 
             "anonymous",
             "by hand",
         )
+
+
+def test_a_trial_is_shown_while_it_goes_on_and_afterwards(three: Deployment) -> None:
+    trial = three.try_version(4, share=0.25)
+    with three.running() as api:
+        listed = api.http.get(f"{MODEL}/versions").json()
+        shown = listed["trial"]
+        assert (shown["version"], shown["champion"], shown["stage"], shown["share"]) == (4, 2, "canary", 0.25)
+        assert shown["meaning"] == Stage.CANARY.meaning
+        assert (shown["ended_at"], listed["aliases"]["challenger"]) == (None, 4)
+        assert [v["trial"] for v in listed["versions"]] == [None] * 4
+        assert api.http.get(f"{MODEL}/versions/4").json()["trial"] == shown
+        assert api.http.get("/v1/models").json()["models"][0]["challenger"] == 4
+        three.end(trial, Stage.REJECTED)
+        assert api.http.get(f"{MODEL}/versions").json()["trial"] is None
+        ended = api.http.get(f"{MODEL}/versions/4").json()["trial"]
+        assert (ended["stage"], ended["share"], ended["ended_at"] >= shown["stage_at"]) == (
+            "rejected",
+            0,
+            True,
+        )
+        assert api.http.get(f"{MODEL}/versions/3").json()["trial"] is None
 
 
 def test_a_challenger_is_loaded_and_can_be_asked(three: Deployment) -> None:

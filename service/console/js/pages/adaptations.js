@@ -8,6 +8,7 @@ import { gateTable } from "../gate.js";
 import { forgettingOf, heatMap } from "../matrix.js";
 import { badge, button, card, empty, facts, linkButton, notice, pageHead, progress, raw, table } from "../parts.js";
 import { may } from "../session.js";
+import { trialNotice } from "../trial.js";
 import { causeOf, jobOf, partOf, sentence, stageOf, waitingFor } from "../words.js";
 
 const LISTED = 20;
@@ -30,7 +31,7 @@ export const adaptations = {
     const head = pageHead("Adaptations", "What was learnt, what was refused, and why.");
     const matrix = card("Accuracy by version and domain", heatMap(versions.versions, versions.aliases.champion), { note: "Measured by the gates, on labels that nothing was trained or chosen on." });
     if (!job) return [head, empty("No adaptation yet", "The monitor opens one when a drift is worth acting on. You can open one by hand.", linkButton("To the drift page", "#/drift", "primary")), matrix];
-    return [head, listOf(jobs, job), chosenJob(job, context), matrix];
+    return [head, listOf(jobs, job), chosenJob(job, versions, context), matrix];
   },
 };
 
@@ -42,9 +43,9 @@ function listOf(jobs, chosen) {
   return card("Jobs", table("Jobs, newest first", ["Opened", "Status", "Domain", "Why", "Made"], rows));
 }
 
-function chosenJob(job, context) {
+function chosenJob(job, versions, context) {
   return [
-    card(`Job ${job.id.slice(0, 8)}`, [steps(job), now(job), outcome(job), about(job)], { aside: may("operate") && !job.finished_at ? cancelButton(job, context) : null }),
+    card(`Job ${job.id.slice(0, 8)}`, [steps(job), now(job), trialOf(job, versions), outcome(job), about(job)], { aside: may("operate") && !job.finished_at ? cancelButton(job, context) : null }),
     h("div", { class: "columns" }, planCard(job.plan), missingCard(job)),
     rivalsCard(job),
     job.verdict || job.gate ? card("The gate", gateTable((job.verdict ?? job.gate).checks), { aside: verdictBadge(job.verdict ?? job.gate) }) : null,
@@ -59,13 +60,13 @@ function steps(job) {
   const [tone] = jobOf(job.status);
   return h("ol", { class: "steps", "aria-label": "Steps of the job" }, STEPS.map(([, title], i) => {
     const state = i < reached || (job.finished_at && i === reached) ? "done" : i === reached ? "now" : "ahead";
-    const last = job.finished_at && i === STEPS.length - 1;
+    const last = (job.finished_at || job.status === "on_trial") && i === STEPS.length - 1;
     return h("li", { class: `step ${state} ${last ? tone : ""}`, "aria-current": state === "now" ? "step" : null }, last ? jobOf(job.status)[1] : title);
   }));
 }
 
 function reachedOf(job) {
-  if (job.finished_at) return STEPS.length - 1;
+  if (job.finished_at || job.status === "on_trial") return STEPS.length - 1;
   if (job.status === "running") return ["gate", "publishing"].includes(job.progress?.stage) ? 3 : 2;
   return job.status === "waiting_for_labels" ? 1 : 0;
 }
@@ -78,6 +79,8 @@ function now(job) {
     h("div", { class: "running-head" }, h("strong", {}, stageOf(stage)), h("span", {}, of ? `${count(step)} of ${count(of)}` : ""), h("span", { class: "note" }, eta ? `about ${duration(eta)} left` : "")),
     progress(of ? step / of : 0, stageOf(stage)));
 }
+
+const trialOf = (job, { trial }) => (trial?.job_id === job.id ? trialNotice(trial) : null);
 
 function outcome(job) {
   if (!job.finished_at) return null;
@@ -145,7 +148,8 @@ const verdictBadge = ({ verdict }) => (verdict ? badge(...(VERDICTS[verdict] ?? 
 
 function cancelButton(job, { refresh }) {
   return button("Cancel the job", async () => {
-    const consequences = ["The worker stops at its next step and publishes nothing.", "The version in use serves on.", "The monitor may open another job when its cooldown is over."];
+    const first = job.status === "on_trial" ? `The trial of version ${job.version} ends; the version is held.` : "The worker stops at its next step and publishes nothing.";
+    const consequences = [first, "The version in use serves on.", "The monitor may open another job when its cooldown is over."];
     if (!(await confirm({ title: "Cancel this adaptation?", action: "Cancel the job", kind: "danger", consequences }))) return;
     try {
       await send("POST", path`/admin/v1/jobs/${job.id}/cancel`);

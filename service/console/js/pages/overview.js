@@ -7,6 +7,7 @@ import { count, milliseconds, percent, plural, readable, when } from "../format.
 import { latency } from "../latency.js";
 import { badge, card, empty, linkButton, metric, notice, pageHead, progress, table } from "../parts.js";
 import { may } from "../session.js";
+import { trialNotice } from "../trial.js";
 import { eventOf, jobOf, kindOf, severityOf, stageOf, stateOf, toneOf, waitingFor } from "../words.js";
 
 const LATELY_S = 300;
@@ -39,12 +40,13 @@ export const overview = {
 };
 
 async function operators(model) {
-  const [{ jobs }, { replicas }, { events }] = await Promise.all([
+  const [{ jobs }, { replicas }, { events }, { trial }] = await Promise.all([
     get("/admin/v1/jobs", { model, limit: 1 }),
     get("/admin/v1/replicas"),
     get("/admin/v1/events", { order: "newest", limit: 6, model }),
+    get(path`/admin/v1/models/${model}/versions`),
   ]);
-  return { job: jobs[0] ?? null, replicas, events };
+  return { job: jobs[0] ?? null, replicas, events, trial };
 }
 
 function state({ drift, report, operated }) {
@@ -55,7 +57,8 @@ function state({ drift, report, operated }) {
     h("div", { class: "state-head" }, badge(tone, name), h("span", { class: "state-since" }, drift.since ? when(drift.since, "for") : null)),
     h("p", { class: "state-says" }, kind ? `${kind}${drift.severity ? `, ${severityOf(drift.severity)}` : ""}. ${meaning}` : readable(drift.detail)),
     kind && !job && drift.detail !== meaning ? h("p", {}, readable(drift.detail)) : null,
-    job ? underWay(job) : null,
+    job && job.status !== "on_trial" ? underWay(job) : null,
+    trialNotice(operated?.trial),
     h("div", { class: "actions" }, nextSteps(drift, report, job)));
 }
 

@@ -21,10 +21,13 @@ export function modelActions({ aliases, generation }, context) {
 /** Buttons for one version. */
 export function versionActions(version, listed, context) {
   if (version.aliases.includes("champion") || !version.digest || version.state === "collected") return [];
-  return [button("Promote", () => promote(version, listed, context), { kind: "primary", glyph: "up", id: "promote" })];
+  const promoting = button("Promote", () => promote(version, listed, context), { kind: "primary", glyph: "up", id: "promote" });
+  const tried = listed.trial?.version === version.version;
+  return tried ? [promoting, button("End its trial", () => endTrial(listed, context), { kind: "danger", id: "end-trial" })] : [promoting];
 }
 
-async function promote(version, { aliases, generation }, context) {
+async function promote(version, listed, context) {
+  const { aliases, generation } = listed;
   const refused = ["rejected", "quarantined"].includes(version.state);
   const agreed = await confirm({
     title: `Promote version ${version.version}?`,
@@ -32,6 +35,7 @@ async function promote(version, { aliases, generation }, context) {
     consequences: [
       `Version ${version.version} becomes the champion. ${SOON}`,
       aliases.champion ? `Version ${aliases.champion} becomes “previous”: rolling back returns to it.` : null,
+      listed.trial ? `The trial of version ${listed.trial.version} ends.` : null,
       "Drift is measured against the new version's reference from then on.",
       `If somebody changed something since generation ${generation}, nothing happens and you are told.`,
     ],
@@ -79,6 +83,22 @@ async function release(aliases, context) {
   if (!agreed) return;
   const reason = new URLSearchParams({ reason: agreed.reason });
   await attempt(() => send("DELETE", `${path`/admin/v1/models/${context.model}/aliases/pinned`}?${reason}`), "Released", context);
+}
+
+async function endTrial({ trial, aliases }, context) {
+  const agreed = await confirm({
+    title: `End the trial of version ${trial.version}?`,
+    action: "End its trial",
+    kind: "danger",
+    consequences: [
+      `Nobody is answered by version ${trial.version} any more, within about a second; version ${aliases.champion} serves on.`,
+      "What it learnt on probation leaves the memory, and its job ends cancelled.",
+      "The version is held: you may still promote it.",
+    ],
+  });
+  if (!agreed) return;
+  const reason = new URLSearchParams({ reason: agreed.reason });
+  await attempt(() => send("DELETE", `${path`/admin/v1/models/${context.model}/aliases/challenger`}?${reason}`), "The trial is ended", context);
 }
 
 async function attempt(act, said, { refresh }) {

@@ -7,6 +7,7 @@ import { gateTable } from "../gate.js";
 import { lineage } from "../lineage.js";
 import { forgettingOf } from "../matrix.js";
 import { badge, card, code, empty, facts, notice, pageHead, raw, table } from "../parts.js";
+import { trialCard, trialNotice } from "../trial.js";
 import { causeOf, sentence, versionOf } from "../words.js";
 import { modelActions, versionActions } from "./steer.js";
 
@@ -32,7 +33,9 @@ export const versions = {
     return [
       head,
       listed.aliases.pinned ? notice("warn", h("strong", {}, "This model is held. "), "What passes the gate ends held and is not promoted by itself.") : null,
+      chosen === listed.trial?.version ? null : trialNotice(listed.trial),
       h("div", { class: "columns uneven" }, card("Lineage", graph, { note: hint }), whole.length === 2 ? comparison(...whole) : details(whole[0], listed, context)),
+      whole.length === 1 ? trialCard(whole[0].trial) : null,
       whole.length === 1 && whole[0].gate?.checks?.length ? card(`What the gate said of version ${chosen}`, gateTable(whole[0].gate.checks)) : null,
     ];
   },
