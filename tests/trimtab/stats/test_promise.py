@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from trimtab.stats.promise import judge_promise, promised_bound
+from trimtab.stats.promise import judge_drop, judge_promise, promised_bound
 from trimtab.stats.sequential import BETS
 
 ALPHA = 0.05
@@ -80,3 +80,53 @@ def test_the_bound_is_the_reference_at_its_worst_and_the_tolerance() -> None:
 def test_impossible_numbers_are_refused(bound: float, alpha: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         judge_promise([True], bound, alpha)
+
+
+class TestDrop:
+    """Two versions on the same rows: the difference of their losses is -1, 0 or 1."""
+
+    MARGIN = 0.03
+
+    def test_it_is_the_mean_of_the_products(self) -> None:
+        differences = (1.0, 0.0, -1.0, 0.5, 1.0)
+        factors = [
+            math.prod(1 + f * (d - self.MARGIN) / (1 + self.MARGIN) for d in differences[:t])
+            for f in BETS
+            for t in range(1, len(differences) + 1)
+        ]
+        means = np.array(factors).reshape(len(BETS), -1).mean(axis=0)
+        found = judge_drop(differences, self.MARGIN, ALPHA)
+        assert found.statistic == pytest.approx(max(0.0, math.log10(means.max())))
+
+    def differences(self, rng: np.random.Generator, n: int, drop: float, both: float = 0.1) -> list[float]:
+        """Of a version that is right less often by `drop`; on a share of `both` + `drop` just one of them is."""
+        lost, gained = both / 2 + drop, both / 2
+        return list(rng.choice([1.0, -1.0, 0.0], size=n, p=[lost, gained, 1 - lost - gained]))
+
+    def test_at_the_margin_it_is_crossed_as_rarely_as_is_promised(self) -> None:
+        n, rng = 1000, np.random.default_rng(3)
+        crossed = sum(
+            judge_drop(self.differences(rng, 2000, self.MARGIN), self.MARGIN, ALPHA).broken for _ in range(n)
+        )
+        assert 1 <= crossed <= binom.ppf(0.999, n, ALPHA)
+
+    @pytest.mark.parametrize(("drop", "labels"), [(0.1, 700), (0.2, 200), (0.4, 80)])
+    def test_one_that_is_worse_is_found(self, drop: float, labels: int) -> None:
+        """Nine times in ten within so many labels."""
+        n, rng = 300, np.random.default_rng(4)
+        found = sum(
+            judge_drop(self.differences(rng, labels, drop), self.MARGIN, ALPHA).broken for _ in range(n)
+        )
+        assert found >= binom.ppf(0.001, n, 0.9)
+
+    def test_one_that_is_better_is_never_stopped(self) -> None:
+        n, rng = 200, np.random.default_rng(5)
+        stopped = sum(
+            judge_drop(self.differences(rng, 1000, -0.04), self.MARGIN, ALPHA).broken for _ in range(n)
+        )
+        assert stopped == 0
+
+    @pytest.mark.parametrize(("margin", "alpha"), [(1.0, 0.05), (0.03, 0.0), (-1.0, 0.05)])
+    def test_what_makes_no_sense_is_refused(self, margin: float, alpha: float) -> None:
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            judge_drop([0.0], margin, alpha)
