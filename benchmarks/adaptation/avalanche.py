@@ -66,7 +66,7 @@ def asked(base: BaseModel, domains: Sequence[Domain], study: Study, seed: int) -
         "base": study.base,
         "epochs": study.epochs,
         "seed": seed,
-        "exemplars": study.exemplars,
+        "exemplars": study.memory // len(domains),
         "pad": base.pad_id,
         "domains": [
             {"ids": base.encode(each.train.texts, MAX_TOKENS), "labels": each.train.labels.tolist()}

@@ -69,7 +69,7 @@ def padded(ids: list[list[int]], pad: int, width: int = 0) -> Tensor:
 
 
 def strategy_of(model: Classifier, question: dict[str, Any]) -> Any:
-    """Avalanche's Naive strategy with its replay plugin: as many exemplars of every domain as we keep."""
+    """Avalanche's Naive strategy with its replay plugin: as many exemplars as ours, the same number of each domain."""
     training = importlib.import_module("avalanche.training")
     plugins = importlib.import_module("avalanche.training.plugins")
     size = question["exemplars"] * len(question["domains"])

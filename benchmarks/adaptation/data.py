@@ -14,6 +14,7 @@ import numpy as np
 
 from trimtab.datafiles import Row
 from trimtab.features import Integers
+from trimtab.settings import MemorySettings
 from trimtab.splits import key_of, unit_of
 from workers.fit import TrainingSet
 
@@ -97,7 +98,7 @@ class Study:
     """What is run: the rows of every domain, the source, orders of the new ones, sizes, base and passes over the data.
 
     Attributes:
-        exemplars: Texts of a domain that are kept for replay.
+        memory: Texts that are kept for replay, of all domains together; the product's default.
         epochs, source_epochs: Of an adaptation, of the source.
     """
 
@@ -107,7 +108,7 @@ class Study:
     source: str = "movie"
     orders: tuple[tuple[str, ...], ...] = (("tweets", "amazon", "nyt"), ("nyt", "amazon", "tweets"))
     sizes: Sizes = field(default_factory=Sizes)
-    exemplars: int = 300
+    memory: int = MemorySettings().budget
     epochs: int = 3
     source_epochs: int = 2
 
@@ -127,11 +128,10 @@ class Study:
         return -(-seen // (n_source + n_new))
 
     def recipe(self) -> dict[str, object]:
-        """What every cell depends on besides its data."""
+        """What every cell depends on besides its data; those of a chain also on the memory."""
         return {
             "base": self.base.rpartition("/")[2],
             "sizes": {key: value for key, value in asdict(self.sizes).items() if key != "source_test"},
-            "exemplars": self.exemplars,
             "epochs": self.epochs,
             "source_epochs": self.source_epochs,
         }

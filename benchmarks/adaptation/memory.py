@@ -1,14 +1,15 @@
-"""The benchmark's replay memory: so many exemplars of every domain, chosen as the product chooses them."""
+"""The benchmark's replay memory: so many exemplars in all, chosen as the product chooses them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from benchmarks.adaptation.data import Domain
+from trimtab.features import Floats
 from trimtab.ledger.examples import Example
 from trimtab.splits import key_of
 from workers.artefact import Candidate, with_references
@@ -21,22 +22,39 @@ Exemplar = dict[str, Any]
 SALT = "s1"
 
 
-def exemplars(candidate: Candidate, domain: Domain, n: int) -> list[Exemplar]:
-    """n training texts of a domain with the logits of the version that has just learnt it."""
+def remember(kept: Sequence[Exemplar], candidate: Candidate, new: Domain, budget: int) -> list[Exemplar]:
+    """Of what is kept and a new domain's training texts the `budget` that the product would keep.
+
+    New ones get the logits of the version that has just learnt them.
+    """
     names = candidate.bundle.labels
-    chosen = choose(_examples(domain.name, domain.train.training_set(), names, "memory"), n)
-    if not chosen:
-        return []
-    logits = candidate.answers.outputs([each.text for each in chosen]).logits
-    return [
-        {
-            "domain": each.domain,
-            "text": each.text,
-            "label": names.index(each.label or ""),
-            "logits": row.tolist(),
-        }
-        for each, row in zip(chosen, logits, strict=True)
-    ]
+    fresh = _examples(new.name, new.train.training_set(), names, "memory")
+    old = {(each["domain"], key_of(each["text"])): each for each in kept}
+    before = [example for domain in _by_domain(kept) for example in _examples(*domain, names, "memory")]
+    chosen = choose([*before, *fresh], budget)
+    entering = [each for each in chosen if (each.domain, each.key) not in old]
+    logits = candidate.answers.outputs([each.text for each in entering]).logits if entering else ()
+    told = {
+        (each.domain, each.key): _exemplar(each, names, row)
+        for each, row in zip(entering, logits, strict=True)
+    }
+    return [(old | told)[each.domain, each.key] for each in chosen]
+
+
+def _by_domain(kept: Sequence[Exemplar]) -> Iterator[tuple[str, TrainingSet]]:
+    for domain in dict.fromkeys(each["domain"] for each in kept):
+        own = [each for each in kept if each["domain"] == domain]
+        labels = np.array([each["label"] for each in own], dtype=np.int64)
+        yield domain, TrainingSet(tuple(each["text"] for each in own), labels)
+
+
+def _exemplar(example: Example, names: Sequence[str], logits: Floats) -> Exemplar:
+    return {
+        "domain": example.domain,
+        "text": example.text,
+        "label": names.index(example.label or ""),
+        "logits": logits.tolist(),
+    }
 
 
 def replay_set(memory: Sequence[Exemplar], n_labels: int) -> ReplaySet:

@@ -34,8 +34,9 @@ reviews and articles are in one part, retweets are one tweet. Version 1 learns t
 its labels; balanced accuracy in points. In brackets 95 % intervals: a bootstrap over seeds and, within a seed, over
 the groups of its test sets (with five seeds it is on the narrow side). All methods continue the same LoRA and head by
 the same loop; joint training starts from the base and sees all texts together, at least as many as version 1 and three
-steps with replay see. Exemplars, where a method replays, are chosen by the product's memory. The plan also uses
-selection labels, which the others do without; nobody sees gate labels, and no version is gated.
+steps with replay see. Where a method replays, up to 2,000 exemplars of all domains together are chosen by the
+product's memory (its default; the prototype had 300 a domain). The plan also uses selection labels, which the others
+do without; nobody sees gate labels, and no version is gated.
 """
 PROTOTYPE = """\
 One seed, 700 test texts a domain (standard error about 1.5 points), before this was a product;

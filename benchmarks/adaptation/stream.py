@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.adaptation.avalanche import through_avalanche
 from benchmarks.adaptation.cells import Cell, Cells, Result
 from benchmarks.adaptation.data import Domain, Study, Texts
-from benchmarks.adaptation.memory import exemplars, referenced, replay_set
+from benchmarks.adaptation.memory import referenced, remember, replay_set
 from benchmarks.adaptation.methods import Made, Method, Situation, start
 from trimtab.adapter import REMEDY
 from trimtab.base import BaseModel, load_base
@@ -46,7 +46,7 @@ class Seed:
         return {name: domain.digest() for name, domain in self.domains.items()}
 
     def source_cell(self) -> Cell:
-        return self._cell("source", (), {"code": SOURCE_CODE})
+        return self._cell("source", (), {"code": SOURCE_CODE, "memory": self.study.memory})
 
     def joint_cell(self) -> Cell:
         return self._cell("joint", (), {"code": JOINT_CODE})
@@ -135,7 +135,7 @@ class Runner:
             started = time.process_time()
             made = Made(start(self.base, self.study.labels, sets, epochs, seed.number))
             spent_s = time.process_time() - started
-            kept = exemplars(made.candidate, seed.domains[self.study.source], self.study.exemplars)
+            kept = remember((), made.candidate, seed.domains[self.study.source], self.study.memory)
             return self._keep(seed, cell, made, kept, spent_s)
 
     def _step(self, seed: Seed, method: Method, order: Sequence[str], step: int) -> Result:
@@ -156,7 +156,8 @@ class Runner:
             made = method.learn(Situation(task, seen[-1].train.training_set()))
             spent_s = time.process_time() - started
             memory = json.loads(lineage[0][MEMORY])
-            memory += exemplars(made.candidate, new, self.study.exemplars) if method.replays else []
+            if method.replays:
+                memory = remember(memory, made.candidate, new, self.study.memory)
             return self._keep(seed, cell, made, memory, spent_s)
 
     def _task(

@@ -43,7 +43,7 @@ def study(tiny_base_dir: Path) -> Study:
         source="film",
         orders=(("shop", "club"), ("club", "shop")),
         sizes=TINY,
-        exemplars=30,
+        memory=90,
         epochs=1,
     )
 
