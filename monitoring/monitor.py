@@ -75,6 +75,7 @@ def tick(station: Station) -> bool:
     with _surviving("jobs"):
         look_after_jobs(station)
     with _surviving("labels"):
+        station.renewing.renew()
         station.asking.ask()
     station.queue.show()
     station.expiry.expire()

@@ -20,6 +20,7 @@ from monitoring.detectors import Detectors
 from monitoring.intake import Intake
 from monitoring.policy import Rules
 from monitoring.queue import Queue
+from monitoring.renewing import Renewing
 from trimtab.adapter import load_public_key
 from trimtab.errors import LedgerUnavailable, SettingsError
 from trimtab.ledger import Ledger, locks
@@ -42,6 +43,7 @@ class Station:
     nudger: Nudger
     expiry: Expiry
     asking: Asking
+    renewing: Renewing
     queue: Queue
     rules: Rules
     owner: str
@@ -69,6 +71,7 @@ def open_station(settings: Settings, nudge: Callable[[str], None]) -> Iterator[S
         nudger=Nudger(nudge, settings.monitor.renudge_s),
         expiry=Expiry(ledger, retention_s, settings.memory.retention_s),
         asking=Asking(ledger, settings.labels),
+        renewing=Renewing(ledger, settings.gate, settings.labels),
         queue=Queue(client, settings.training.queue),
         rules=Rules.of(settings.drift, settings.policy),
         owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",

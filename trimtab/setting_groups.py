@@ -167,6 +167,9 @@ class GateSettings(Group):
     max_uses: int = Field(
         20, ge=1, description="decisions of one gate set, until new random labels have doubled it"
     )
+    target_n: int = Field(
+        500, ge=0, description="examples that a gate set grows to by random labels; 0: only worn ones ask"
+    )
     max_client_share: Share = Field(
         0.2, description="of what is trained on, for one of three clients or more; 1: no limit"
     )

@@ -209,7 +209,7 @@ def gather(
         named=2 * sum(row.domain == domain for row in window) > len(window),
         step_s=_step_s(tx, job.model, champion),
         bits=gate_history.first_bits(tx, job.model),
-        uses=gate_history.uses(tx, job.model, {domain: len(kept) for domain, kept in gate_sets.items()}),
+        uses=gate_history.uses(tx, job.model),
         offered=rows["train"],
         n_capped=train.capped,
         n_copies=train.copies,

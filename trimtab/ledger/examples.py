@@ -139,6 +139,18 @@ def retire(
     )
 
 
+def demote(tx: Connection, model: str, keys: Iterable[str]) -> int:
+    """Gate examples that have decided often enough are for comparing rivals from now on; returns how many.
+
+    They are not trained on still, and the gate asks them no more.
+    """
+    gate = (table.c.model == model, table.c.role == "gate")
+    return sum(
+        tx.execute(update(table).where(*gate, table.c.key.in_(batch)).values(role="selection")).rowcount
+        for batch in in_batches(sorted(set(keys)))
+    )
+
+
 def remove_probation(tx: Connection, model: str, version: int) -> int:
     """Delete what entered with a version that was rolled back, and take back what it retired; returns how many went."""
     retired = (table.c.model == model, table.c.retired_by == version)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection, delete, exists, func, insert, select
+from sqlalchemy import Connection, delete, exists, insert, select
 
 from trimtab.ledger.clock import now
 from trimtab.ledger.schema import examples, gate_bits, gate_history, quarantined_windows
@@ -89,27 +89,48 @@ def record_uses(tx: Connection, model: str, job_id: str, sizes: Mapping[str, int
         tx.execute(statement.on_conflict_do_nothing(index_elements=["model", "domain", "job_id"]), rows)
 
 
-def uses(tx: Connection, model: str, sizes: Mapping[str, int]) -> dict[str, int]:
-    """How often each domain's gate set decided, by its size today: a set that has doubled since starts afresh."""
-    counted: dict[str, int] = {}
-    for domain, n in sizes.items():
-        query = select(func.count()).where(
-            gate_history.c.model == model, gate_history.c.domain == domain, 2 * gate_history.c.n > n
-        )
-        counted[domain] = int(tx.execute(query).scalar_one())
-    return counted
+@dataclass(frozen=True)
+class SetWear:
+    """A domain's gate set: keys of the examples that decided `max_uses` times or more, and of the others.
+
+    uses: How often the set decided: decisions that at least half of today's examples took part in. A set that has
+        doubled since starts afresh.
+    """
+
+    uses: int
+    worn: frozenset[str]
+    fresh: frozenset[str]
+
+    @property
+    def n(self) -> int:
+        return len(self.worn) + len(self.fresh)
 
 
-def worn(tx: Connection, model: str, max_uses: int) -> dict[str, int]:
-    """{domain: examples} of the gate sets that decided `max_uses` times: so many new random labels renew one."""
-    query = (
-        select(examples.c.domain, func.count())
-        .where(examples.c.model == model, examples.c.role == "gate")
-        .group_by(examples.c.domain)
-    )
-    sizes = {str(domain): int(n) for domain, n in tx.execute(query)}
-    counted = uses(tx, model, sizes)
-    return {domain: n for domain, n in sizes.items() if counted[domain] >= max_uses}
+def wear(tx: Connection, model: str, max_uses: int = 1) -> dict[str, SetWear]:
+    """How worn each domain's gate set is, example by example: one took part in the decisions since it was kept."""
+    decided: dict[str, list[float]] = {}
+    used = select(gate_history.c.domain, gate_history.c.used_at).where(gate_history.c.model == model)
+    for domain, at in tx.execute(used):
+        decided.setdefault(domain, []).append(at)
+    kept: dict[str, dict[str, int]] = {}
+    columns = (examples.c.domain, examples.c.key, examples.c.created_at)
+    theirs = (examples.c.model == model, examples.c.role == "gate", examples.c.retired_by.is_(None))
+    for domain, key, since in tx.execute(select(*columns).where(*theirs)):
+        times = decided.get(domain, ())
+        kept.setdefault(domain, {})[key] = sum(at >= since for at in times)
+    return {domain: _wear(counts, max_uses) for domain, counts in kept.items()}
+
+
+def _wear(counts: Mapping[str, int], max_uses: int) -> SetWear:
+    """Of {key: decisions}."""
+    worn = frozenset(key for key, n in counts.items() if n >= max_uses)
+    in_order = sorted(counts.values())
+    return SetWear(in_order[(len(in_order) - 1) // 2], worn, frozenset(counts.keys() - worn))
+
+
+def uses(tx: Connection, model: str) -> dict[str, int]:
+    """How often each domain's gate set decided."""
+    return {domain: each.uses for domain, each in wear(tx, model).items()}
 
 
 def quarantine_window(tx: Connection, window: Window) -> None:

@@ -1,5 +1,7 @@
 """Label requests: texts that a job asks labels for, leased to whoever looks, so that two people do not collide.
 
+A request without a job is a domain's gate set's (trimtab.ledger.gate_labels).
+
 A request goes with its prediction when retention or deletion takes it. Ids are random, and requests are given out in
 their order: after any number of answers the reasons are mixed as they were asked for.
 """
@@ -75,7 +77,8 @@ class LabelRequest:
 
     id: str
     model: str
-    job_id: str
+    job_id: str | None
+    gate_set: str | None
     seq: int
     key: str
     part: str
@@ -109,15 +112,24 @@ class Standing:
     judged: int = 0
 
 
-def ask(tx: Connection, model: str, job_id: str, requests: Iterable[NewRequest], *, expires_at: float) -> int:
-    """Open requests; a text is asked for once a job. Returns how many are new."""
-    common = {"model": model, "job_id": job_id, "state": RequestState.OPEN, "created_at": now(tx)}
-    rows = [{"id": uuid.uuid4().hex, **vars(each), **common, "expires_at": expires_at} for each in requests]
-    statement = insert_into(tx, table).on_conflict_do_nothing(index_elements=["job_id", "key"])
-    before = _count(tx, table.c.job_id == job_id)
+def ask(
+    tx: Connection,
+    model: str,
+    job_id: str | None,
+    requests: Iterable[NewRequest],
+    *,
+    expires_at: float,
+    gate_set: str | None = None,
+) -> int:
+    """Open requests of a job, or without one of a gate set; a text is asked for once. Returns how many are new."""
+    common = {"model": model, "job_id": job_id, "gate_set": gate_set, "expires_at": expires_at}
+    common |= {"state": RequestState.OPEN, "created_at": now(tx)}
+    rows = [{"id": uuid.uuid4().hex, **vars(each), **common} for each in requests]
+    statement, theirs = insert_into(tx, table).on_conflict_do_nothing(), table.c.model == model
+    before = _count(tx, theirs)
     for batch in in_batches(rows):
         tx.execute(statement, batch)
-    return _count(tx, table.c.job_id == job_id) - before
+    return _count(tx, theirs) - before
 
 
 def lease_requests(
@@ -205,14 +217,15 @@ def close(tx: Connection, job_id: str) -> int:
 
 
 def standing(tx: Connection, model: str) -> Standing:
-    """Of the model's job that has not ended; all zero without one."""
+    """Of the model's job that has not ended; without one, of its gate sets' requests."""
     job = tx.execute(
         select(jobs.c.id, jobs.c.missing, jobs.c.window_from_seq).where(
             jobs.c.model == model, jobs.c.finished_at.is_(None)
         )
     ).one_or_none()
     if job is None:
-        return Standing()
+        n_standing = _count(tx, table.c.model == model, table.c.job_id.is_(None), _open())
+        return Standing(open=n_standing, wanted=n_standing)
     n_open = _count(tx, table.c.job_id == job.id, _open())
     answered = _count(tx, table.c.job_id == job.id, table.c.state == RequestState.ANSWERED)
     missing = sum(n for part, n in (job.missing or {}).items() if ":" not in part)
@@ -263,7 +276,8 @@ def asked(tx: Connection, job_id: str) -> dict[str, RequestState]:
 
 def jobs_that_ask(tx: Connection) -> list[str]:
     """Ids of the jobs that have open requests."""
-    return list(tx.execute(select(table.c.job_id).where(_open()).distinct()).scalars())
+    of_jobs = (_open(), table.c.job_id.is_not(None))
+    return [str(job_id) for job_id in tx.execute(select(table.c.job_id).where(*of_jobs).distinct()).scalars()]
 
 
 def forget(tx: Connection, client: str) -> int:

@@ -77,6 +77,7 @@ trials = Table(
     Column("job_id", String(64)),
     Column("stage", String(16), nullable=False),
     Column("share", Double, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
     Column("from_seq", BigInteger, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("stage_at", Double, nullable=False),
@@ -190,13 +191,15 @@ feedback = Table(
     Index(None, "client", "received_at"),  # quotas count what a client said lately
 )
 
-# What to label next: texts that a waiting job asks labels for. A request goes with its prediction.
+_STANDING = text("job_id IS NULL")
+
+# What to label next: texts that a job, or a domain's gate set, asks labels for. A request goes with its prediction.
 label_requests = Table(
     "label_requests",
     metadata,
     Column("id", String(64), primary_key=True),
     Column("model", CleanText, nullable=False),
-    Column("job_id", String(64), nullable=False),
+    Column("job_id", String(64)),
     Column(
         "seq",
         BigInteger().with_variant(Integer, "sqlite"),
@@ -213,7 +216,16 @@ label_requests = Table(
     Column("settled_at", Double),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
+    Column("gate_set", CleanText),
     UniqueConstraint("job_id", "key"),
+    Index(
+        "uq_label_requests_standing",
+        "model",
+        "key",
+        unique=True,
+        sqlite_where=_STANDING,
+        postgresql_where=_STANDING,
+    ),
     Index(None, "model", "state"),
     Index(None, "seq"),
 )

@@ -63,8 +63,8 @@ class WindowText:
     """A text of the traffic without itself: what is needed to decide whether to ask for its label.
 
     key: Of the text alone. part: Of the split, by the text or its group. features: float32 (d,). labelled: Whether
-    any occurrence has a label. disputed: Whether occurrences were answered differently, or a version on trial would
-    have answered otherwise.
+    any occurrence has a label. domain: As its client named it. disputed: Whether occurrences were answered
+    differently, or a version on trial would have answered otherwise.
     """
 
     seq: int
@@ -88,8 +88,8 @@ def window_texts(tx: Connection, model: str, from_seq: int, limit: int) -> list[
     labelled = exists().where(feedback.c.seq == predictions.c.seq).label("labelled")
     unseen = func.coalesce(predictions.c.shadow_label, predictions.c.label)
     disputed = (unseen != predictions.c.label).label("disputed")
-    columns = [predictions.c[name] for name in ("seq", "text", "part", "label", "score", "features")]
-    query = select(*columns, labelled, disputed).where(
+    names = ("seq", "text", "part", "label", "score", "domain", "features")
+    query = select(*(predictions.c[name] for name in names), labelled, disputed).where(
         predictions.c.model == model, predictions.c.seq >= from_seq, predictions.c.text.is_not(None)
     )
     rows = tx.execute(query.order_by(predictions.c.seq.desc()).limit(limit)).mappings().all()

@@ -15,7 +15,7 @@ def wear(domain: str, uses: int, settings: GateSettings) -> Check:
     worn = uses >= settings.max_uses
     detail = f"the gate set has decided {uses} times"
     if worn:
-        detail += f": randomly requested labels of {domain!r}, as many as it has, renew it"
+        detail += f": labels of {domain!r}, asked for at random, as many as it has, renew it"
     return Check(
         name=f"use:{domain}",
         result=Result.INSUFFICIENT if worn else Result.PASS,

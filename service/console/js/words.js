@@ -186,6 +186,8 @@ export function eventOf({ kind, detail }) {
     watch_ended: () => `Version ${detail.version} kept: its watch is over`,
     promise_broken: () => `Version ${detail.version} breaks the gate's promise, and there is nothing to step back to`,
     labels_requested: () => `${detail.n} labels asked for`,
+    gate_labels_requested: () => `${detail.n} labels asked for, at random: the gate's examples of ${detail.domain} are few or often used`,
+    gate_set_renewed: () => `The gate judges ${detail.domain} by ${detail.n} new examples; ${detail.retired} old ones have decided often enough`,
     label_requests_closed: () => `The other ${detail.n} label requests closed: the accuracy is known well enough`,
     samples_forgotten: () => "Samples forgotten on demand",
     version_collected: () => `Files of version ${detail.version} deleted by retention`,
@@ -195,7 +197,7 @@ export function eventOf({ kind, detail }) {
 
 /** Tone of an event, for its dot. */
 export function toneOf({ kind, detail }) {
-  const tones = { promoted: "good", watch_ended: "good", promise_broken: "bad", labels_requested: "info", rolled_back: "warn", quarantined: "bad", alias_set: "info", trial_started: "info", trial_advanced: "info" };
+  const tones = { promoted: "good", watch_ended: "good", promise_broken: "bad", labels_requested: "info", gate_labels_requested: "info", gate_set_renewed: "good", rolled_back: "warn", quarantined: "bad", alias_set: "info", trial_started: "info", trial_advanced: "info" };
   if (kind === "trial_ended") return pick(TRIALS, detail.stage)[0];
   if (kind === "job_finished") return pick(JOBS, detail.status)[0];
   if (kind.includes("drift") || kind.includes("alarm")) return "warn";

@@ -2,24 +2,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from trimtab.ledger import gate_history, versions
-from trimtab.ledger.examples import Example, add_examples
+from trimtab.ledger.clock import now
+from trimtab.ledger.examples import Example, add_examples, demote, list_examples, retire
 from trimtab.ledger.gate_history import Bit, Window
 
+LATER = -1000.0  # kept after whatever the test does
 
-def keep(tx: Connection, model: str, keys: list[str], *, domain: str = "film", version: int = 1) -> None:
-    """Gate examples of these keys; those of a later version are on probation."""
+
+def keep(
+    tx: Connection,
+    model: str,
+    keys: list[str],
+    *,
+    domain: str = "film",
+    version: int = 1,
+    age_s: float = 10.0,
+) -> None:
+    """Gate examples of these keys, so old; those of a later version are on probation."""
+    created_at = now(tx) - age_s
     add_examples(
         tx,
         [
             Example(
                 model=model, domain=domain, role="gate", text=f"text {key}", label="pos", key=key,
-                version=version, probation=version > 1,
+                version=version, probation=version > 1, created_at=created_at,
             )
             for key in keys
         ],
@@ -63,26 +74,41 @@ def test_bits_without_an_example_are_deleted(tx: Connection, model: str) -> None
 
 
 def test_a_job_uses_a_set_once(tx: Connection, model: str) -> None:
+    keep(tx, model, ["a", "b"])
+    keep(tx, model, ["c"], domain="shop")
+    keep(tx, model, ["d"], domain="news")
     for job in ("one", "one", "two"):
-        gate_history.record_uses(tx, model, job, {"film": 100, "shop": 50})
-    assert gate_history.uses(tx, model, {"film": 100, "shop": 50, "news": 10}) == {
-        "film": 2, "shop": 2, "news": 0,
-    }  # fmt: skip
+        gate_history.record_uses(tx, model, job, {"film": 2, "shop": 1})
+    assert gate_history.uses(tx, model) == {"film": 2, "shop": 2, "news": 0}
 
 
 def test_a_set_that_doubled_starts_afresh(tx: Connection, model: str) -> None:
-    gate_history.record_uses(tx, model, "one", {"film": 100})
-    assert gate_history.uses(tx, model, {"film": 199}) == {"film": 1}
-    assert gate_history.uses(tx, model, {"film": 200}) == {"film": 0}
-
-
-def test_worn_sets_and_how_many_labels_renew_them(tx: Connection, model: str) -> None:
     keep(tx, model, ["a", "b", "c"])
-    keep(tx, model, ["d"], domain="shop")
+    gate_history.record_uses(tx, model, "one", {"film": 3})
+    keep(tx, model, ["d", "e"], age_s=LATER)
+    assert gate_history.uses(tx, model) == {"film": 1}
+    keep(tx, model, ["f"], age_s=LATER)
+    assert gate_history.uses(tx, model) == {"film": 0}
+
+
+def test_examples_are_worn_one_by_one(tx: Connection, model: str) -> None:
+    keep(tx, model, ["a", "b"])
     for job in ("one", "two"):
-        gate_history.record_uses(tx, model, job, {"film": 3})
-    assert gate_history.worn(tx, model, 2) == {"film": 3}
-    assert gate_history.worn(tx, model, 3) == {}
+        gate_history.record_uses(tx, model, job, {"film": 2})
+    keep(tx, model, ["c"], age_s=LATER)
+    found = gate_history.wear(tx, model, 2)["film"]
+    assert (found.uses, found.worn, found.fresh, found.n) == (2, {"a", "b"}, {"c"}, 3)
+    assert gate_history.wear(tx, model, 3)["film"].worn == set()
+
+
+def test_what_was_retired_or_demoted_counts_no_more(tx: Connection, model: str) -> None:
+    keep(tx, model, ["a", "b", "c"])
+    gate_history.record_uses(tx, model, "one", {"film": 3})
+    keep(tx, model, ["d"], age_s=LATER)
+    assert demote(tx, model, ["a", "b"]) == 2
+    assert retire(tx, model, ["c"], version=2, roles=("gate",)) == 1
+    assert gate_history.uses(tx, model) == {"film": 0}
+    assert {each.key for each in list_examples(tx, model, "selection")} == {"a", "b"}
 
 
 def test_quarantined_windows_by_model(tx: Connection, model: str) -> None:
@@ -115,10 +141,10 @@ def test_rows_outside_are_those_in_no_window(seqs: list[int], spans: list[tuple[
 
 def test_an_unknown_model_has_no_history(tx: Connection) -> None:
     assert gate_history.first_bits(tx, "nobody") == {}
-    assert gate_history.worn(tx, "nobody", 1) == {}
+    assert gate_history.wear(tx, "nobody") == {}
 
 
-@pytest.mark.parametrize("max_uses", [1, 2])
-def test_a_set_without_uses_is_not_worn(tx: Connection, model: str, max_uses: int) -> None:
+def test_a_set_without_uses_is_not_worn(tx: Connection, model: str) -> None:
     keep(tx, model, ["a"])
-    assert gate_history.worn(tx, model, max_uses) == {}
+    found = gate_history.wear(tx, model, 1)["film"]
+    assert (found.uses, found.worn, found.fresh) == (0, frozenset(), {"a"})
