@@ -47,6 +47,11 @@ def test_a_gates_verdict_comes_from_a_running_job_only(before: JobStatus, after:
         require_transition(before, after)
 
 
+def test_a_job_on_trial_ends_with_its_trial():
+    may_become = {status for status in JobStatus if status in TRANSITIONS[JobStatus.ON_TRIAL]}
+    assert may_become == FINAL
+
+
 def test_a_job_that_waits_for_labels_is_queued_before_it_runs():
     with pytest.raises(IllegalTransition):
         require_transition(JobStatus.WAITING_FOR_LABELS, JobStatus.RUNNING)

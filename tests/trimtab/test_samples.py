@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -28,6 +29,18 @@ def block_of(name: str, n: int = 2) -> SampleBlock:
 def test_a_block_survives_the_round_trip(text: str, score: float, features: list[float]) -> None:
     block = SampleBlock("b", "r", (replace(SAMPLE, text=text, score=score, features=tuple(features)),))
     assert SampleBlock.from_json(block.to_json()) == block
+
+
+@given(st.none() | st.tuples(st.integers(1, 9), st.text(), st.floats(0, 1)))
+def test_an_unseen_answer_survives_the_round_trip(shadow: tuple[int, str, float] | None) -> None:
+    block = SampleBlock("b", "r", (replace(SAMPLE, shadow=shadow),))
+    assert SampleBlock.from_json(block.to_json()) == block
+
+
+def test_a_replica_of_an_older_release_sends_no_unseen_answer() -> None:
+    content = json.loads(SampleBlock("b", "r", (SAMPLE,)).to_json())
+    del content["samples"][0]["shadow"]
+    assert SampleBlock.from_json(json.dumps(content)).samples == (SAMPLE,)
 
 
 def test_blocks_come_in_order_and_once_acknowledged_never_again(redis_client: redis.Redis) -> None:

@@ -11,12 +11,14 @@ from pydantic import ValidationError
 from trimtab.errors import SettingsError
 from trimtab.settings import (
     DriftSettings,
+    TrialSettings,
     as_environment,
     known_environment,
     read_settings,
     runtime_dir,
     seconds_of,
 )
+from trimtab.trial import TrialMode
 
 
 def test_defaults_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +93,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_child_gets_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "trimtab.toml"
-    file.write_text('home = "/srv/x"\n[policy]\ncooldown_s = 1.5\n[redis]\nurl = "redis://h:1/0"\n')
+    file.write_text(
+        'home = "/srv/x"\n[policy]\ncooldown_s = 1.5\n[redis]\nurl = "redis://h:1/0"\n'
+        '[trial]\nmode = "canary"\ncanary_shares = [0.1, 0.5]\n'
+    )
     settings = read_settings(file)
     for name, value in as_environment(settings).items():
         assert name in known_environment()
@@ -123,3 +128,17 @@ def test_the_runtime_directory_is_short_and_one_per_home(
 def test_windows_are_whole_blocks(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         DriftSettings(**wrong)
+
+
+def test_trials_are_off_until_somebody_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().trial.mode is TrialMode.OFF
+    monkeypatch.setenv("TRIMTAB_TRIAL__MODE", "canary")
+    monkeypatch.setenv("TRIMTAB_TRIAL__CANARY_SHARES", "[0.1, 1]")
+    trial = read_settings().trial
+    assert (trial.mode, trial.canary_shares) == (TrialMode.CANARY, (0.1, 1.0))
+
+
+@pytest.mark.parametrize("shares", [(), (0.3, 0.1), (0.1, 0.1), (0.1, 1.1)])
+def test_shares_of_the_clients_grow(shares: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError):
+        TrialSettings(canary_shares=shares)

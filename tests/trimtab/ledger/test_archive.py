@@ -26,6 +26,7 @@ from trimtab.ledger import (
     reports,
     samples,
     tombstones,
+    trials,
 )
 from trimtab.ledger.archive import LedgerNotEmpty
 from trimtab.ledger.examples import Example
@@ -42,8 +43,14 @@ def filled(ledger: Ledger) -> Ledger:
     with ledger.begin() as tx:
         filled_model(tx)
         samples.ingest(
-            tx, [block("b1", [sample(1, text='naïve ✓\n"quoted"'), sample(2, text=None, domain="d")])]
-        )
+            tx,
+            [
+                block("b1", [
+                    sample(1, text='naïve ✓\n"quoted"', shadow=(2, "neg", 0.7)), sample(2, text=None, domain="d"),
+                ])
+            ],
+        )  # fmt: skip
+        trials.start_trial(tx, "sentiment", 2, champion=1, job_id=None, reason="passed", actor="worker")
         feedback.record_feedback(tx, [_label("p1"), _label("nobody's yet")])
         example = Example(
             model="sentiment", domain="d", role="memory", text="t", key="k", label="pos", version=2,

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from tests.fixtures.ledgers import filled_model
 from trimtab.errors import IllegalTransition, LeaseLost
 from trimtab.jobs import TRANSITIONS, JobStatus, Lease
-from trimtab.ledger import Ledger, jobs
+from trimtab.ledger import Ledger, jobs, trials
+from trimtab.trial import Stage
 
 Call = Callable[[Connection, str, "Worker"], object]
 
@@ -36,6 +37,16 @@ class Worker:
         return Lease(job_id=job_id, owner=chosen.owner, token=chosen.token)
 
 
+def put_on_trial(tx: Connection, lease: Lease) -> None:
+    job = jobs.await_trial(tx, lease, verdict={}, version=2, reason="passed")
+    trials.start_trial(tx, job.model, 2, champion=1, job_id=job.id, reason="passed", actor=lease.owner)
+
+
+def end_trial(tx: Connection, stage: Stage) -> None:
+    for trial in trials.open_trials(tx).values():
+        jobs.end_trial(tx, trial, stage, reason="seen enough", actor="trial")
+
+
 CALLS: dict[str, Call] = {
     "claim": lambda tx, job_id, worker: worker.claim(tx, job_id, 60.0),
     "claim briefly": lambda tx, job_id, worker: worker.claim(tx, job_id, -1.0),
@@ -49,6 +60,9 @@ CALLS: dict[str, Call] = {
     "promote": lambda tx, job_id, worker: jobs.finish(
         tx, worker.lease(job_id), JobStatus.PROMOTED, version=2
     ),
+    "try it": lambda tx, job_id, worker: put_on_trial(tx, worker.lease(job_id)),
+    "pass its trial": lambda tx, job_id, _: end_trial(tx, Stage.PROMOTED),
+    "fail its trial": lambda tx, job_id, _: end_trial(tx, Stage.REJECTED),
     "reject": lambda tx, job_id, worker: jobs.finish(tx, worker.lease(job_id), JobStatus.REJECTED),
     "not an end": lambda tx, job_id, worker: jobs.finish(tx, worker.lease(job_id), JobStatus.QUEUED),
 }
@@ -76,6 +90,7 @@ def test_every_history_is_legal(
             assert (after.lease_owner is not None) == (after.status is JobStatus.RUNNING)
             assert before.lease_token <= after.lease_token == worker.leases[-1].token
             assert (jobs.in_flight(tx, before.model) is None) == after.status.final
+            assert bool(trials.open_trials(tx)) == (after.status is JobStatus.ON_TRIAL)
             before = after
         scratch.rollback()
     ledger.close()

@@ -42,7 +42,7 @@ def test_partial_unique_index_is_there(empty: Ledger):
     condition = next(
         str(value) for name, value in index["dialect_options"].items() if name.endswith("_where")
     )
-    for status in ("queued", "waiting_for_labels", "running"):
+    for status in ("queued", "waiting_for_labels", "running", "on_trial"):
         assert f"'{status}'" in condition
 
 
@@ -61,6 +61,24 @@ def test_down_and_up_again(empty: Ledger):
         upgrade(tx)
     with empty.read() as tx:
         assert set(metadata.tables) < set(inspect(tx).get_table_names())
+
+
+def test_an_older_release_finds_no_job_on_trial(empty: Ledger):
+    """It knows no such status: a job that is on trial when the tables are taken back is left to a person."""
+    empty.migrate()
+    with empty.begin() as tx:
+        model = filled_model(tx)
+        job = jobs.open_job(tx, model, cause={}, domain="d", window_from_seq=1)
+        lease = jobs.claim(tx, job.id, "worker", 60.0)
+        assert lease is not None
+        jobs.await_trial(tx, lease, verdict={}, version=2, reason="passed")
+        downgrade(tx, "0004")
+        found = tx.exec_driver_sql("SELECT status, reason FROM jobs").one()
+        assert tuple(found) == ("held", "its trial was undone")
+        upgrade(tx)
+    with empty.begin() as tx:
+        assert jobs.in_flight(tx, model) is None
+        assert samples.ingest(tx, [block("b1", [sample(1, shadow=(2, "neg", 0.5))])]) == 1
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(empty: Ledger):
