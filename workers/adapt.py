@@ -16,6 +16,7 @@ from trimtab.ledger import feedback, jobs, versions
 from workers.artefact import Candidate, Provenance, library_versions, seal, with_references
 from workers.checkpoints import Checkpoints
 from workers.contest import Choice, choose
+from workers.delivery import deliver
 from workers.gate import gate
 from workers.material import Material, gather
 from workers.plan import Plan, insisted, make_plan
@@ -43,6 +44,7 @@ def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
     Raises:
         LeaseLost: another worker took over, or the job was cancelled; nothing was published.
         AdapterRefused, BaseModelMissing, StoreUnavailable, LedgerUnavailable: it could not be done.
+        VersionNotFound: the store lost the version that it was given.
     """
     report = JobProgress(shop.ledger, lease)
     report("reading", 0, 1)
@@ -102,7 +104,7 @@ def judge_and_publish(
     files, manifest = seal(candidate, told, provenance, shop.private_key)
     task.report("publishing", 0, 1)
     outcome = Outcome(
-        shop.store.put(files),
+        deliver(shop, candidate.bundle.base, files),
         manifest,
         verdict,
         choice,

@@ -25,6 +25,7 @@ from trimtab.pooling import load_checkpoint
 from trimtab.splits import choose_part, key_of
 from workers.artefact import Candidate, Provenance, draft, library_versions, seal, with_references
 from workers.classifier import TrainableClassifier
+from workers.delivery import deliver
 from workers.evaluate import Scorecard
 from workers.fit import FitReport, Recipe, TrainingSet, fit
 from workers.material import MAX_REFERENCE
@@ -183,7 +184,7 @@ def publish_first(shop: Workshop, network: TrainableClassifier, start: Start, re
     score = candidate.answers.scorecard(_texts(kept["gate"]), _indices(kept["gate"], names))
     counts = {part: len(found) for part, found in kept.items()} | {"drift_reference": len(reference)}
     files, manifest = seal(candidate, NO_GATE, _provenance(start, counts, score), shop.private_key)
-    digest = shop.store.put(files)
+    digest = deliver(shop, candidate.bundle.base, files)
     first_examples = examples_of(candidate, kept, reference, model, shop.memory.budget)
     with shop.ledger.begin() as tx:
         _record(tx, manifest, digest, start.base_name)

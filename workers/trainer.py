@@ -18,7 +18,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -29,6 +29,9 @@ from trimtab.ledger import Ledger
 from trimtab.ledger.jobs import check, finish
 from trimtab.logs import set_up_logs
 from trimtab.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from workers.workshop import Workshop
 
 LEASE_LOST, TRY_AGAIN = 3, 4
 HINT_CHANNEL = "trimtab:generation"
@@ -68,31 +71,41 @@ def holds(settings: Settings, lease: Lease) -> bool:
 
 
 def train(settings: Settings, lease: Lease) -> int:
-    """Does the job of the lease; an exception ends the job as failed, with class and message as its reason."""
+    """Does the job of the lease, and tells the replicas of what comes of it; returns the exit code."""
     import torch
 
-    from workers.adapt import run_adaptation
     from workers.workshop import open_workshop
 
     torch.set_num_threads(settings.training.threads)
     with open_workshop(settings) as shop:
-        try:
-            status = run_adaptation(shop, lease)
-        except LeaseLost as error:
-            _log.warning("lease lost: %s", error, extra={"job": lease.job_id})
-            return LEASE_LOST
-        except Unavailable as error:
-            _log.warning("not available: %s", error, extra={"job": lease.job_id})
-            return TRY_AGAIN
-        except Exception as error:  # noqa: BLE001  # whatever it is, the job must end with a reason
-            _log.exception("adaptation failed", extra={"job": lease.job_id})
-            with shop.ledger.begin() as tx:
-                finish(tx, lease, JobStatus.FAILED, reason=f"{type(error).__name__}: {error}")
-            return 0
-    _log.info("adaptation ended", extra={"job": lease.job_id, "status": status.value})
-    if status is JobStatus.PROMOTED:
+        ended = end_job(shop, lease)
+    if isinstance(ended, int):
+        return ended
+    _log.info("adaptation ended", extra={"job": lease.job_id, "status": ended.value})
+    if ended in {JobStatus.PROMOTED, JobStatus.ON_TRIAL}:
         send_hint(settings.redis_url)
     return 0
+
+
+def end_job(shop: Workshop, lease: Lease) -> JobStatus | int:
+    """The status that the job ended with, or the exit code that says why it goes on without this process.
+
+    An exception ends the job as failed, with class and message as its reason.
+    """
+    from workers.adapt import run_adaptation
+
+    try:
+        return run_adaptation(shop, lease)
+    except LeaseLost as error:
+        _log.warning("lease lost: %s", error, extra={"job": lease.job_id})
+        return LEASE_LOST
+    except Unavailable as error:
+        _log.warning("not available: %s", error, extra={"job": lease.job_id})
+        return TRY_AGAIN
+    except Exception as error:  # noqa: BLE001  # whatever it is, the job must end with a reason
+        _log.exception("adaptation failed", extra={"job": lease.job_id})
+        with shop.ledger.begin() as tx:
+            return finish(tx, lease, JobStatus.FAILED, reason=f"{type(error).__name__}: {error}").status
 
 
 def send_hint(redis_url: str) -> None:
