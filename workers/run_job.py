@@ -28,6 +28,7 @@ from trimtab.settings import Settings, as_environment
 from trimtab.store import CheckpointStore
 from workers.tracing import trace_if_wanted
 
+WORKERS_ARE_DONE = frozenset({JobStatus.ON_TRIAL, *(status for status in JobStatus if status.final)})
 MAX_ATTEMPTS = 3
 POLL_S = 0.25
 LOOK_S = 1.0  # between two looks whether the job is still ours
@@ -86,7 +87,7 @@ def run_job(
             return None
         job = _conclude(ledger, lease, *_supervise(ledger, lease, settings, stopping))
         _count(job)
-        if job.status.final:
+        if job.status in WORKERS_ARE_DONE:
             trace_if_wanted(ledger, job)
         remove_checkpoints(ledger, settings.store_url)
         return job.status
@@ -239,7 +240,7 @@ def remove_checkpoints(ledger: Ledger, store_url: str) -> None:
 def _has_ended(ledger: Ledger, job_id: str) -> bool:
     with ledger.read() as tx:
         try:
-            return jobs.get_job(tx, job_id).status.final
+            return jobs.get_job(tx, job_id).status in WORKERS_ARE_DONE
         except JobNotFound:
             return False  # perhaps of another ledger that shares the store
 
@@ -273,10 +274,12 @@ def _job_of(ledger: Ledger, lease: Lease) -> AdaptationJob:
 
 
 def _count(job: AdaptationJob) -> None:
-    """Metrics of an ended job: outcome, run time, the gate's checks, gain and forgetting."""
-    if not job.status.final:
-        return
-    metrics.JOBS.labels(job.model, job.status).inc()
+    """Metrics of a job that workers are done with: outcome, run time, the gate's checks, gain and forgetting.
+
+    The outcome of a job on trial is counted by the monitor, when there is one.
+    """
+    if job.status.final:
+        metrics.JOBS.labels(job.model, job.status).inc()
     if job.started_at is not None and job.finished_at is not None:
         metrics.JOB_DURATION.labels(job.model).observe(job.finished_at - job.started_at)
     for check in (job.verdict or {}).get("checks", ()):

@@ -12,12 +12,14 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trimtab.drift import DriftReport
 from trimtab.errors import ReportNotFound
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.ledger import Ledger
+from trimtab.ledger.clock import now
 from trimtab.ledger.reports import get_report
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 def trace_if_wanted(ledger: Ledger, job: AdaptationJob) -> bool:
-    """Sends an ended job's trace if a collector is named; whether one was made.
+    """Sends the trace of a job that workers are done with, if a collector is named; whether one was made.
 
     Never raises: the job has ended as it has. A collector that is away is tried for at most 10 s, then logged.
     """
@@ -38,7 +40,7 @@ def trace_if_wanted(ledger: Ledger, job: AdaptationJob) -> bool:
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        trace_job(job, _report_of(ledger, job), OTLPSpanExporter())
+        trace_job(_until_now(ledger, job), _report_of(ledger, job), OTLPSpanExporter())
     except ImportError:
         _log.warning("a collector is named, but OpenTelemetry is missing: pip install 'trimtab[otel]'")
         return False
@@ -46,6 +48,14 @@ def trace_if_wanted(ledger: Ledger, job: AdaptationJob) -> bool:
         _log.warning("no trace: %s", error, extra={"job": job.id})
         return False
     return True
+
+
+def _until_now(ledger: Ledger, job: AdaptationJob) -> AdaptationJob:
+    """The job; one on trial as if it ended now, for what comes is not the worker's."""
+    if job.status.final:
+        return job
+    with ledger.read() as tx:
+        return replace(job, finished_at=now(tx))
 
 
 def _report_of(ledger: Ledger, job: AdaptationJob) -> DriftReport | None:

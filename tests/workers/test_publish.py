@@ -14,10 +14,11 @@ from trimtab.ledger import Ledger, events, jobs, samples, trials, versions
 from trimtab.ledger.examples import list_examples
 from trimtab.ledger.versions import VersionState
 from trimtab.settings import GateSettings, TrialSettings
+from trimtab.store import CheckpointStore
 from trimtab.trial import CHALLENGER, Stage, TrialMode
-from workers.adapt import run_adaptation
 from workers.gate import Decision, Result, Verdict
 from workers.publish import RATE_S, with_trial
+from workers.run_job import run_job
 
 PASSED = Verdict(decision=Decision.PROMOTE, reason="every check passed", checks=())
 CANARY = TrialSettings(mode=TrialMode.CANARY, min_rate=0.1)
@@ -80,7 +81,7 @@ def test_nothing_else_is_tried_and_nothing_is_said_of_it(
 def test_a_version_that_passed_goes_on_trial_with_its_memory_on_probation(
     tmp_path: Path, tiny_base_dir: Path
 ) -> None:
-    """A real adaptation; whatever ends the trial, the ledger is as if it had never been."""
+    """A real worker and trainer; when the trial is over the ledger is as if it had never been."""
     always = TrialSettings(mode=TrialMode.CANARY, min_rate=0.0)
     with toy_shop(
         tmp_path,
@@ -93,7 +94,9 @@ def test_a_version_that_passed_goes_on_trial_with_its_memory_on_probation(
         job = toy.open_job(toy.stream(toy_rows("shop", 300)))
         with toy.ledger.read() as tx:
             before = {each.key for each in list_examples(tx, MODEL, "gate")}
-        assert run_adaptation(toy.shop, toy.claim(job)) is JobStatus.ON_TRIAL
+        assert run_job(job.id, toy.settings) is JobStatus.ON_TRIAL
+        assert run_job(job.id, toy.settings) is None
+        assert CheckpointStore(toy.settings.store_url).jobs() == set()
         with toy.ledger.begin() as tx:
             trial = trials.open_trials(tx)[MODEL]
             assert (trial.version, trial.champion, trial.job_id, trial.stage) == (2, 1, job.id, Stage.SHADOW)

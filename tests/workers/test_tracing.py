@@ -177,6 +177,19 @@ def test_a_report_that_is_kept_no_longer_is_left_out(ledger: Ledger, monkeypatch
         assert len(collector.spans) == 3
 
 
+def test_the_trace_of_a_job_on_trial_ends_when_the_worker_is_done(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_collector() as collector:
+        monkeypatch.setenv(ENDPOINTS[0], collector.url)
+        on_trial = replace(JOB, status=JobStatus.ON_TRIAL, finished_at=None)
+        assert trace_if_wanted(ledger, on_trial)
+        (root,) = [span for span in collector.spans if span.name == "adaptation"]
+    (event,) = root.events
+    assert event.name == "on_trial"
+    assert event.time_unix_nano == root.end_time_unix_nano > 1090.0e9
+
+
 class Broken(SpanExporter):
     """An exporter that cannot."""
 
