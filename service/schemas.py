@@ -71,7 +71,8 @@ class PredictRequest(BaseModel):
     model: Name | None = Field(None, description="may be left out where there is one model only")
     inputs: Text | Item | list[Text | Item]
     version: Version | None = Field(
-        None, description="a loaded version's number or alias; default the champion"
+        None,
+        description="a loaded version's number or alias; default the champion, or for its share the one on trial",
     )
     parameters: Parameters = Parameters()
 

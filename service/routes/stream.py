@@ -40,7 +40,7 @@ class BulkQuery(BaseModel):
     """How to answer every line, as query parameters. Texts that are too long are cut."""
 
     model: Name | None = Field(None, description="may be left out where there is one model only")
-    version: Version | None = Field(None, description="number or alias; default the champion")
+    version: Version | None = Field(None, description="number or alias; default as for single requests")
     top_k: int | None = Field(None, ge=1, description="only this many scores; implies scores")
     include: list[Literal["scores", "embedding"]] = Field(default_factory=list, alias="return")
     sample: bool = Field(True, description="false: no traffic, the monitor does not see it")

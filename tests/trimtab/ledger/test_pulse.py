@@ -5,8 +5,9 @@ from sqlalchemy import Connection
 from tests.fixtures.ledgers import filled_model
 from trimtab.drift import DriftReport, DriftState
 from trimtab.jobs import JobStatus
-from trimtab.ledger import jobs, reports, versions
+from trimtab.ledger import jobs, reports, trials, versions
 from trimtab.ledger.pulse import pulse
+from trimtab.trial import Stage
 
 
 def report(n: int) -> DriftReport:
@@ -32,7 +33,7 @@ def report(n: int) -> DriftReport:
 
 def test_a_quiet_service_has_a_steady_pulse(tx: Connection):
     filled_model(tx)
-    assert pulse(tx) == {"sentiment": {"generation": 1, "report": 0, "job": None}} == pulse(tx)
+    assert pulse(tx) == {"sentiment": {"generation": 1, "report": 0, "job": None, "trial": None}} == pulse(tx)
 
 
 def test_each_change_changes_it(tx: Connection):
@@ -71,4 +72,15 @@ def test_each_change_changes_it(tx: Connection):
     assert changed()
     versions.promote(tx, model, 2, actor="test", reason="")
     assert changed()
-    assert seen[-1][model] == {"generation": 2, "report": seen[2][model]["report"], "job": None}
+    quiet = {"report": seen[2][model]["report"], "job": None, "trial": None}
+    assert seen[-1][model] == {"generation": 2, **quiet}
+
+
+def test_what_a_trial_has_seen_is_news(tx: Connection):
+    model = filled_model(tx)
+    trial = trials.start_trial(tx, model, 2, champion=1, job_id=None, reason="began", actor="test")
+    assert pulse(tx)[model]["trial"] == "began"
+    trials.observe(tx, trial, reason="3 of 200 answers", evidence={"n": 3})
+    assert pulse(tx)[model]["trial"] == "3 of 200 answers"
+    trials.end(tx, trial, Stage.ABANDONED, reason="test", actor="test")
+    assert pulse(tx)[model]["trial"] is None
