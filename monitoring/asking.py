@@ -1,4 +1,7 @@
-"""Asking for the labels that waiting jobs lack: the chore that opens label requests, and closes what nobody needs."""
+"""Asking for the labels that jobs lack: the chore that opens label requests, and closes what nobody needs.
+
+A job asks while it waits for labels; one that was held for want of them asks on while its drift lasts.
+"""
 
 import time
 from collections import Counter
@@ -10,11 +13,12 @@ from sqlalchemy import Connection
 
 from monitoring.choosing import Candidates, choose
 from monitoring.gauges import show_requests
-from trimtab.jobs import AdaptationJob, JobStatus
+from trimtab.jobs import AdaptationJob
 from trimtab.labels import HELD_OUT
 from trimtab.ledger import Ledger, examples, feedback, jobs, label_requests
+from trimtab.ledger.clock import now
 from trimtab.ledger.events import record_event
-from trimtab.ledger.label_requests import NewRequest, RequestState
+from trimtab.ledger.label_requests import LAPSED, NewRequest, RequestState
 from trimtab.ledger.windows import WindowText, window_texts
 from trimtab.settings import LabelsSettings
 from trimtab.splits import unit_of
@@ -27,7 +31,7 @@ KEPT_S = 7 * 86_400.0  # of a request whose job has no deadline
 
 @dataclass
 class Asking:
-    """Keeps as many label requests open as each waiting job lacks labels; remembers when it looked at which window."""
+    """Keeps as many requests open as each job that asks lacks labels; remembers when it looked at which window."""
 
     ledger: Ledger
     labels: LabelsSettings
@@ -38,9 +42,9 @@ class Asking:
         """Open and close requests; returns how many were opened."""
         with self.ledger.begin() as tx:
             label_requests.settle_open(tx)
-            waiting = jobs.list_jobs(tx, status=JobStatus.WAITING_FOR_LABELS)
+            asking = jobs.asking_jobs(tx)
             close_satisfied(tx, self.labels.half_width)
-        opened = sum(self._ask_for(job) for job in waiting)
+        opened = sum(self._ask_for(job) for job in asking)
         with self.ledger.read() as tx:
             show_requests(label_requests.open_by_reason(tx), feedback.count_pending(tx))
         return opened
@@ -79,7 +83,7 @@ def lacking(missing: Mapping[str, int], n_open: Mapping[str, int], max_open: int
 
 def choose_requests(tx: Connection, job: AdaptationJob, wanted: Mapping[str, int]) -> list[NewRequest]:
     """Texts of the job's window that nobody labelled, and that are kept for no other purpose."""
-    asked = label_requests.asked(tx, job.id)
+    asked = {key: at for key, at in label_requests.asked(tx, job.id).items() if at not in LAPSED}
     kept = examples.keys(tx, job.model, (*HELD_OUT, "memory"))
     texts = distinct(window_texts(tx, job.model, job.window_from_seq, MAX_WINDOW))
     if not texts:
@@ -131,7 +135,7 @@ def candidates_of(texts: list[WindowText], salt: str, taken: Iterable[str]) -> C
 def close_satisfied(tx: Connection, half_width: float) -> None:
     """The stop rule: a job that has what it needs asks on only until the window's accuracy is known well enough."""
     for job in [jobs.get_job(tx, job_id) for job_id in label_requests.jobs_that_ask(tx)]:
-        if job.status is JobStatus.WAITING_FOR_LABELS:
+        if job.asks:
             continue
         found = wilson(*label_requests.judgement(tx, job.model, job.id, job.window_from_seq))
         if found is not None and found.half_width <= half_width:
@@ -139,9 +143,16 @@ def close_satisfied(tx: Connection, half_width: float) -> None:
             record_event(tx, "label_requests_closed", job.model, {"job": job.id, "n": n}, "monitor")
 
 
+def _kept_until(tx: Connection, job: AdaptationJob) -> float:
+    """Until the deadline of a job that waits; a week where there is none, or it has passed."""
+    if job.status.final:
+        return now(tx) + KEPT_S
+    return job.created_at + KEPT_S if job.deadline_at is None else job.deadline_at
+
+
 def _open(tx: Connection, job: AdaptationJob, requests: list[NewRequest]) -> int:
     first = not label_requests.asked(tx, job.id)
-    expires_at = job.created_at + KEPT_S if job.deadline_at is None else job.deadline_at
+    expires_at = _kept_until(tx, job)
     opened = label_requests.ask(tx, job.model, job.id, requests, expires_at=expires_at)
     if first and opened:
         reasons = Counter(request.reason.value for request in requests)

@@ -3,11 +3,12 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from sqlalchemy import Connection
 
+from trimtab.drift import DriftState
 from trimtab.errors import QueueUnavailable
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.labels import LabelNeeds, missing_labels, usable_counts
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 EXPIRE_EVERY_S = 60.0
 EXPIRE_BATCH = 5000
+MOST_ASKED = 2000  # labels of the gate's part: a gain that takes more to show is not worth asking people
 FEATURES_KEPT_S = 7 * 86400.0  # where no text is kept: how long the rows without text are
 
 
@@ -42,6 +44,53 @@ def labels_missing(
     """Labels that an adaptation with this window and cause lacks, by part."""
     needs = LabelNeeds.of_job(training, models.get_model(tx, model).labels, cause)
     return missing_labels(usable_counts(tx, model, from_seq), needs)
+
+
+def keep_asking(tx: Connection, training: TrainingSettings) -> None:
+    """Let held jobs ask for the labels that they were held for want of, while their drift lasts and no other job came.
+
+    What is answered is there for the next job.
+    """
+    latest = [job for model in models.list_models(tx) for job in jobs.list_jobs(tx, model.name, limit=1)]
+    held = [job for job in latest if job.status is JobStatus.HELD]
+    lacking = {job.id: still_lacking(tx, job, training) for job in held}
+    superseded = [
+        job for job in jobs.asking_jobs(tx) if job.status is JobStatus.HELD and job.id not in lacking
+    ]
+    for job in (*held, *superseded):
+        if lacking.get(job.id) != job.missing:
+            jobs.update_missing(tx, job.id, lacking.get(job.id))
+
+
+def still_lacking(tx: Connection, job: AdaptationJob, training: TrainingSettings) -> dict[str, int] | None:
+    """Labels that a held job lacks, by part; None when it is not labels that it lacks, or its drift is over."""
+    wanted = Wanted.of(job.verdict or {})
+    state = reports.load_state(tx, job.model)
+    lasts = state is not None and state.in_alarm and state.state is not DriftState.ACKNOWLEDGED
+    if wanted is None or not lasts:
+        return None
+    needs = LabelNeeds.of_job(training, models.get_model(tx, job.model).labels, job.cause)
+    needs = replace(needs, gate=max(needs.gate, wanted.gate))
+    return missing_labels(usable_counts(tx, job.model, job.window_from_seq), needs) or None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """That a verdict waits for labels: `gate` of them in all would decide its test of the gain; 0: no such test."""
+
+    gate: int
+
+    @classmethod
+    def of(cls, verdict: Mapping[str, Any]) -> Self | None:
+        """What a job's verdict waits for; None when it is not labels, or so many that none are asked for."""
+        undecided = [
+            check["n"] + check["more_labels"]
+            for check in verdict.get("checks", ())
+            if check["name"].startswith("gain:") and check.get("more_labels")
+        ]
+        if undecided:
+            return cls(max(undecided)) if max(undecided) <= MOST_ASKED else None
+        return cls(0) if verdict.get("missing") else None
 
 
 def withdraw_job(tx: Connection, model: str) -> None:

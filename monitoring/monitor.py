@@ -12,13 +12,12 @@ from contextlib import contextmanager
 
 from prometheus_client import start_http_server
 
-from monitoring.chores import advance_waiting_jobs
+from monitoring.chores import advance_waiting_jobs, keep_asking
 from monitoring.gauges import show_memory, show_missing
 from monitoring.station import LEASE, Station, open_station
 from monitoring.trials import attend_trial
 from monitoring.watch import watch_model
 from trimtab.errors import LedgerUnavailable
-from trimtab.jobs import JobStatus
 from trimtab.ledger import examples, jobs, locks, models
 from trimtab.metrics import MONITOR_ERRORS
 from trimtab.settings import Settings
@@ -86,11 +85,12 @@ def look_after_jobs(station: Station) -> None:
     """Queue jobs whose labels came or whose deadline passed, and nudge the jobs that nobody works on."""
     with station.ledger.begin() as tx:
         queued = advance_waiting_jobs(tx, station.settings.training)
-        waiting = jobs.list_jobs(tx, status=JobStatus.WAITING_FOR_LABELS)
+        keep_asking(tx, station.settings.training)
+        asking = jobs.asking_jobs(tx)
         claimable = jobs.claimable_jobs(tx)
         sizes = examples.memory_sizes(tx)
     show_memory(sizes)
-    show_missing({job.model: job.missing or {} for job in waiting})
+    show_missing({job.model: job.missing or {} for job in reversed(asking)})
     for job_id in queued:
         station.nudger.nudge(job_id)
     station.nudger.nudge_claimable(claimable)

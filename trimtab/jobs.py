@@ -63,6 +63,9 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
     JobStatus.TIMED_OUT: frozenset(),
 }
 
+# What labels can still be asked for: a job that was held for want of them has ended, but its drift may not have.
+ASKING: frozenset[JobStatus] = frozenset({JobStatus.WAITING_FOR_LABELS, JobStatus.HELD})
+
 IN_FLIGHT: frozenset[JobStatus] = frozenset(status for status in JobStatus if not status.final)
 
 
@@ -100,7 +103,7 @@ class AdaptationJob:
         worked_s: Seconds that workers have spent on it, to a third of a lease: one that was killed did not say.
         plan: What the worker decided to do, with reasons.
         progress: What the worker is doing now.
-        missing: Labels that are missing, by part, while it waits for them.
+        missing: Labels that are missing, by part, while they are asked for: it waits for them, or was held.
         deadline_at: Epoch seconds until which it waits for labels.
         verdict: The gate's checks with value, bound, n and power.
         version: The version it made.
@@ -135,6 +138,11 @@ class AdaptationJob:
     created_at: float = 0.0
     started_at: float | None = None
     finished_at: float | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether labels are asked for."""
+        return bool(self.missing) and self.status in ASKING
 
     @property
     def extent(self) -> Extent | None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, insert, or_, select, update
 
 from trimtab.errors import IllegalTransition, InvalidInput, JobInFlight, JobNotFound, LeaseLost
-from trimtab.jobs import IN_FLIGHT, AdaptationJob, Extent, JobStatus, Lease, require_transition
+from trimtab.jobs import ASKING, IN_FLIGHT, AdaptationJob, Extent, JobStatus, Lease, require_transition
 from trimtab.ledger import trials
 from trimtab.ledger.clock import db_now, now
 from trimtab.ledger.events import record_event
@@ -166,12 +166,15 @@ def set_waiting(
     return release(tx, lease, JobStatus.WAITING_FOR_LABELS, reason=reason)
 
 
-def update_missing(tx: Connection, job_id: str, missing: Mapping[str, int]) -> AdaptationJob:
-    """Say anew which labels a waiting job lacks. Raises JobNotFound, IllegalTransition when it does not wait."""
+def update_missing(tx: Connection, job_id: str, missing: Mapping[str, int] | None) -> AdaptationJob:
+    """Say anew which labels a job lacks that waits for them, or was held; None: none are asked for.
+
+    Raises JobNotFound, IllegalTransition for another job.
+    """
     job = get_job(tx, job_id)
-    if job.status is not JobStatus.WAITING_FOR_LABELS:
+    if job.status not in ASKING:
         raise IllegalTransition(f"Job {job_id} is {job.status}, it does not wait for labels.")
-    tx.execute(update(jobs).where(jobs.c.id == job_id).values(missing=dict(missing)))
+    tx.execute(update(jobs).where(jobs.c.id == job_id).values(missing=_plain(missing)))
     return get_job(tx, job_id)
 
 
@@ -300,6 +303,13 @@ def list_jobs(
     if status is not None:
         query = query.where(jobs.c.status == status)
     return [_job(row) for row in tx.execute(query).mappings()]
+
+
+def asking_jobs(tx: Connection) -> list[AdaptationJob]:
+    """Jobs that labels are asked for, those that wait first, then the newest."""
+    query = select(jobs).where(jobs.c.status.in_(sorted(ASKING)), jobs.c.missing.is_not(None))
+    rows = tx.execute(query.order_by(jobs.c.finished_at.is_not(None), jobs.c.created_at.desc())).mappings()
+    return [job for job in map(_job, rows) if job.asks]
 
 
 def claimable_jobs(tx: Connection) -> list[AdaptationJob]:

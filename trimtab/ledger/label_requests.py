@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, exists, func, or_, select, update
 
 from trimtab.errors import InvalidInput, LabelRequestNotFound, LabelRequestTaken
+from trimtab.jobs import JobStatus
 from trimtab.ledger.batches import in_batches
 from trimtab.ledger.clock import db_now, now
 from trimtab.ledger.feedback import FeedbackItem, newest_labels, record_feedback
@@ -33,6 +34,10 @@ class RequestState(StrEnum):
     SKIPPED = "skipped"
     EXPIRED = "expired"  # nobody answered in time
     CLOSED = "closed"  # its job ended, or needs no more
+
+
+LAPSED = (RequestState.EXPIRED, RequestState.CLOSED)  # nobody answered, nobody skipped
+_ASKS_ON = and_(jobs.c.status == JobStatus.HELD, jobs.c.missing.is_not(None))
 
 
 class Reason(StrEnum):
@@ -121,15 +126,23 @@ def ask(
     expires_at: float,
     gate_set: str | None = None,
 ) -> int:
-    """Open requests of a job, or without one of a gate set; a text is asked for once. Returns how many are new."""
+    """Open requests of a job, or without one of a gate set; returns how many more are open.
+
+    A text is asked for once, but a job asks again for what nobody answered in time.
+    """
     common = {"model": model, "job_id": job_id, "gate_set": gate_set, "expires_at": expires_at}
     common |= {"state": RequestState.OPEN, "created_at": now(tx)}
     rows = [{"id": uuid.uuid4().hex, **vars(each), **common} for each in requests]
-    statement, theirs = insert_into(tx, table).on_conflict_do_nothing(), table.c.model == model
-    before = _count(tx, theirs)
+    statement, theirs = insert_into(tx, table), table.c.model == model
+    lapsed = or_(*(table.c.state == state for state in LAPSED))
+    renewed = {name: statement.excluded[name] for name in ("state", "created_at", "expires_at", "reason")}
+    again = statement.on_conflict_do_update(
+        index_elements=["job_id", "key"], set_=renewed | {"settled_at": None}, where=lapsed
+    )
+    before = _count(tx, theirs, table.c.state == RequestState.OPEN)
     for batch in in_batches(rows):
-        tx.execute(statement, batch)
-    return _count(tx, theirs) - before
+        tx.execute(statement.on_conflict_do_nothing() if job_id is None else again, batch)
+    return _count(tx, theirs, table.c.state == RequestState.OPEN) - before
 
 
 def lease_requests(
@@ -200,14 +213,15 @@ def undo(tx: Connection, request_id: str, who: Labeller, *, lease_s: float) -> L
 def settle_open(tx: Connection) -> int:
     """Take note of what happened beside the open requests; returns how many are no longer open.
 
-    A label that came another way answers a request, time expires it, and the end of its job closes it.
+    A label that came another way answers a request, time expires it, and the end of its job closes it unless that was
+    held and asks on.
     """
     known = select(feedback.c.client).where(feedback.c.seq == table.c.seq).limit(1).scalar_subquery()
     answered = _end(
         tx, RequestState.ANSWERED, exists().where(feedback.c.seq == table.c.seq), settled_by=known
     )
     expired = _end(tx, RequestState.EXPIRED, table.c.expires_at < db_now())
-    ended = exists().where(jobs.c.id == table.c.job_id, jobs.c.finished_at.is_not(None))
+    ended = exists().where(jobs.c.id == table.c.job_id, jobs.c.finished_at.is_not(None), ~_ASKS_ON)
     return answered + expired + _end(tx, RequestState.CLOSED, ended)
 
 
@@ -217,12 +231,12 @@ def close(tx: Connection, job_id: str) -> int:
 
 
 def standing(tx: Connection, model: str) -> Standing:
-    """Of the model's job that has not ended; without one, of its gate sets' requests."""
+    """Of the model's job that has not ended, or was held and asks on; without one, of its gate sets' requests."""
     job = tx.execute(
-        select(jobs.c.id, jobs.c.missing, jobs.c.window_from_seq).where(
-            jobs.c.model == model, jobs.c.finished_at.is_(None)
-        )
-    ).one_or_none()
+        select(jobs.c.id, jobs.c.missing, jobs.c.window_from_seq)
+        .where(jobs.c.model == model, or_(jobs.c.finished_at.is_(None), _ASKS_ON))
+        .order_by(jobs.c.created_at.desc())
+    ).first()
     if job is None:
         n_standing = _count(tx, table.c.model == model, table.c.job_id.is_(None), _open())
         return Standing(open=n_standing, wanted=n_standing)

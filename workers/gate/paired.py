@@ -30,9 +30,10 @@ def forgetting(pair: Paired, settings: GateSettings) -> Check:
         reached >= ENOUGH_POWER or lowest_loss(counts, settings.alpha) >= margin
     )
     result = Result.PASS if test.passed else not_passed(shown=shown)
-    detail = f"loss {counts.loss:+.4f}, at most {test.bound:+.4f}"
+    detail, more = f"loss {counts.loss:+.4f}, at most {test.bound:+.4f}", None
     if result is Result.INSUFFICIENT:
-        detail += _enough(counts.n, test.bound - counts.loss, margin - counts.loss)
+        more = _more_labels(counts.n, test.bound - counts.loss, margin - counts.loss)
+        detail += _told_more(more)
     return Check(
         name=name,
         result=result,
@@ -45,6 +46,7 @@ def forgetting(pair: Paired, settings: GateSettings) -> Check:
         against=pair.against,
         before=pair.incumbent.accuracy,
         after=pair.candidate.accuracy,
+        more_labels=more,
     )
 
 
@@ -54,8 +56,9 @@ def gain(pair: Paired, settings: GateSettings) -> Check:
     if n < settings.min_n:
         detail = f"{n} labelled examples, {settings.min_n} are needed"
         return Check(
-            name=name, result=Result.INSUFFICIENT, value=None, limit=settings.min_gain, n=n, detail=detail
-        )
+            name=name, result=Result.INSUFFICIENT, value=None, limit=settings.min_gain, n=n, detail=detail,
+            more_labels=settings.min_n - n,
+        )  # fmt: skip
     counts = pair.counts
     test = superiority(counts, settings.min_gain, settings.alpha)
     discordance = max(counts.discordance, WORTHWHILE_GAIN)
@@ -63,9 +66,10 @@ def gain(pair: Paired, settings: GateSettings) -> Check:
     # No gain is shown where even the upper bound of the gain would not be worth a new version.
     shown = test.gain < settings.min_gain and -lowest_loss(counts, settings.alpha) < WORTHWHILE_GAIN
     result = Result.PASS if test.passed else not_passed(shown=shown)
-    detail = f"gain {test.gain:+.4f}, at least {test.bound:+.4f}"
+    detail, more = f"gain {test.gain:+.4f}, at least {test.bound:+.4f}", None
     if result is Result.INSUFFICIENT:
-        detail += _enough(counts.n, test.gain - test.bound, test.gain)
+        more = _more_labels(counts.n, test.gain - test.bound, test.gain)
+        detail += _told_more(more)
     return Check(
         name=name,
         result=result,
@@ -79,6 +83,7 @@ def gain(pair: Paired, settings: GateSettings) -> Check:
         before=pair.incumbent.accuracy,
         after=pair.candidate.accuracy,
         discordance=counts.discordance,
+        more_labels=more,
     )
 
 
@@ -87,11 +92,15 @@ def lowest_loss(counts: PairedCounts, alpha: float) -> float:
     return -loss_bound(PairedCounts(counts.n, counts.gained, counts.lost), alpha)
 
 
-def _enough(n: float, half_width: float, distance: float) -> str:
-    """How many labels would decide at this estimate: an interval narrows with the root of n."""
-    if distance <= 0.0:
+def _more_labels(n: float, half_width: float, distance: float) -> int | None:
+    """How many more labels would decide at this estimate: an interval narrows with the root of n."""
+    return math.ceil(n * ((half_width / distance) ** 2 - 1.0)) if distance > 0.0 else None
+
+
+def _told_more(more: int | None) -> str:
+    if more is None:
         return "; the labels do not say yet"
-    return f"; about {math.ceil(n * ((half_width / distance) ** 2 - 1.0))} more labels would decide at this estimate"
+    return f"; about {more} more labels would decide at this estimate"
 
 
 def _told(pair: Paired, result: str) -> str:

@@ -33,6 +33,7 @@ class Check:
 
     against, before, after: of a paired test, the other version and the accuracies of both.
     discordance: of a gain test, the share of examples on which just one of the two is right.
+    more_labels: how many more labels would decide, at what the test estimates now; None where that cannot be said.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Check:
     before: float | None = None
     after: float | None = None
     discordance: float | None = None
+    more_labels: int | None = None
 
     @property
     def kind(self) -> str:

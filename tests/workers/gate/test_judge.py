@@ -82,6 +82,26 @@ def test_a_point_estimate_below_the_margin_is_not_enough() -> None:
     verdict = judged(past=(harmless_looking,))
     assert verdict.decision is Decision.HOLD  # neither proven harmless nor shown to be harmful
     assert "about 1283 more labels would decide" in verdict.reason
+    assert check(verdict, "forgetting:movie").more_labels == 1283
+
+
+def test_a_gain_on_too_few_labels_says_how_many_would_decide() -> None:
+    """At this estimate the bound of twice, four times as many labels lies above 0 or does not, as it said."""
+    small = pair(120, 8, 13)
+    found = check(judged(gain=small), "gain:movie")
+    assert found.result is Result.INSUFFICIENT
+    assert found.more_labels is not None
+    for factor, decided in (
+        (1 + 0.6 * found.more_labels / 120, False),
+        (1 + 1.6 * found.more_labels / 120, True),
+    ):
+        more = check(
+            judged(gain=pair(round(120 * factor), round(8 * factor), round(13 * factor))), "gain:movie"
+        )
+        assert ((more.bound or 0.0) > 0.0) is decided
+    nothing = check(judged(gain=pair(GateSettings().min_n - 7, 0, 5)), "gain:movie")
+    assert nothing.more_labels == 7
+    assert check(judged(gain=pair(120, 8, 8)), "gain:movie").more_labels is None
 
 
 def test_too_few_examples_to_exclude_forgetting_hold() -> None:
@@ -157,6 +177,7 @@ def test_a_verdict_is_plain_json() -> None:
         "bound": content["checks"][2]["bound"], "power": content["checks"][2]["power"],
         "detail": content["checks"][2]["detail"], "against": "champion 1",
         "before": pytest.approx(1460 / 1500), "after": pytest.approx(1460 / 1500), "discordance": None,
+        "more_labels": None,
     }  # fmt: skip
 
 
