@@ -28,6 +28,7 @@ from trimtab.packing import PADDED_TEXTS, own_bytes, packed_states, padded_state
 PACK_TOKENS = {"cpu": 1024, "cuda": 32768}
 GOLDEN_TOLERANCE = 1e-4
 PREFIX = "base_model.model."
+TRAINED_ON = "base"  # name of the base's digest in the metadata of an adapter's weights
 # Fixed sentences, so that no text of a user is kept in a manifest.
 GOLDEN_TEXTS = (
     "The plot moves quickly and the acting is a joy to watch.",
@@ -172,6 +173,8 @@ def build_bundle(
         MalformedAdapter: tensors are missing, have the wrong shape or are not finite.
     """
     check_base(base, manifest)
+    if trained_on(files[WEIGHTS]) not in {None, manifest.base.digest}:
+        raise BaseMismatch(f"{WEIGHTS} was trained on another base than the manifest names")
     head = read_tensors(files[HEAD], HEAD)
     weight, bias = _head_of(head, len(manifest.labels), base.hidden_size)
     encoder = merge(base.runner.encoder, read_tensors(files[WEIGHTS], WEIGHTS), lora_scaling(files[CONFIG]))
@@ -284,6 +287,19 @@ def read_tensors(content: bytes, name: str) -> dict[str, Tensor]:
     if broken:
         raise MalformedAdapter(f"{name}: {broken[0]} has values that are not finite")
     return tensors
+
+
+def trained_on(weights: bytes) -> str | None:
+    """Digest of the base that an adapter's weights were trained on, as the file itself says; None: it does not say.
+
+    Raises MalformedAdapter.
+    """
+    try:
+        length = int.from_bytes(weights[:8], "little")
+        said = json.loads(weights[8 : 8 + length]).get("__metadata__", {}).get(TRAINED_ON)
+    except (AttributeError, UnicodeDecodeError, ValueError) as error:
+        raise MalformedAdapter(f"{WEIGHTS} cannot be read: {error}") from None
+    return None if said is None else str(said)
 
 
 def golden_of(bundle: ModelBundle) -> Golden:

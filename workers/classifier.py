@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from trimtab.adapter import CONFIG, HEAD, WEIGHTS
 from trimtab.base import BaseModel
-from trimtab.bundle import PREFIX, lora_pairs, lora_scaling, read_tensors
+from trimtab.bundle import PREFIX, TRAINED_ON, lora_pairs, lora_scaling, read_tensors
 from trimtab.errors import MalformedAdapter
 from trimtab.features import Floats
 from trimtab.kernels import linears, product
@@ -92,7 +92,7 @@ class TrainableClassifier(nn.Module):
         weights = {f"{PREFIX}{name}.lora_A.weight": down for name, (down, _) in pairs.items()}
         weights |= {f"{PREFIX}{name}.lora_B.weight": up for name, (_, up) in pairs.items()}
         return {
-            WEIGHTS: save(_on_cpu(weights)),
+            WEIGHTS: save(_on_cpu(weights), metadata={TRAINED_ON: self.base.digest}),
             CONFIG: json.dumps(_peft_config(self.shape, self.base.name), indent=1, sort_keys=True).encode(),
             HEAD: save(_on_cpu(self.head.state_dict())),
         }

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from trimtab.adapter import CONFIG, HEAD, WEIGHTS
-from trimtab.bundle import PREFIX, lora_pairs, lora_scaling, read_tensors
+from trimtab.bundle import PREFIX, TRAINED_ON, lora_pairs, lora_scaling, read_tensors, trained_on
 
 Files = Mapping[str, bytes]
 
@@ -132,8 +132,12 @@ def interpolate(old: Files, new: Files, alpha: float, rank: int | None = None) -
     config |= {"r": width, "lora_alpha": scaling * width, "use_rslora": False, "target_modules": sorted(cut)}
     lost = math.hypot(*(missing for _, missing, _ in cut.values()))
     whole = math.hypot(*(size for _, _, size in cut.values()))
+    base = trained_on(new[WEIGHTS])
     files = {
-        WEIGHTS: save(_tensors({name: each[0] for name, each in cut.items()}, scaling)),
+        WEIGHTS: save(
+            _tensors({name: each[0] for name, each in cut.items()}, scaling),
+            metadata=None if base is None else {TRAINED_ON: base},
+        ),
         CONFIG: json.dumps(config, indent=1, sort_keys=True).encode(),
         HEAD: save(_mixed_head(old, new, alpha)),
     }

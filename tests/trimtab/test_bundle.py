@@ -29,6 +29,7 @@ from trimtab.adapter import (
 )
 from trimtab.base import BaseModel, load_base
 from trimtab.bundle import (
+    TRAINED_ON,
     ModelBundle,
     Remedy,
     at_precision,
@@ -37,6 +38,7 @@ from trimtab.bundle import (
     merge,
     probability_shift,
     self_test,
+    trained_on,
 )
 from trimtab.errors import BaseMismatch, MalformedAdapter, SelfTestFailed
 from trimtab.kernels import Reducer
@@ -216,6 +218,17 @@ def test_another_base_is_refused(base: BaseModel, tmp_path: Path) -> None:
     files = make_version(base, KEY)
     with pytest.raises(BaseMismatch, match="weights"):
         build_bundle(other, files, manifest=verify(files, KEY.public_key()), digest="")
+
+
+def test_weights_that_were_trained_on_another_base_are_refused(base: BaseModel) -> None:
+    files = make_version(base, KEY)
+    for digest in (base.digest, "f" * 64):
+        files[WEIGHTS] = save(load(files[WEIGHTS]), metadata={TRAINED_ON: digest})
+        assert trained_on(files[WEIGHTS]) == digest
+        if digest == base.digest:
+            built(base, files)
+    with pytest.raises(BaseMismatch, match="trained on another base"):
+        built(base, files)
 
 
 def _lora_with(change: dict[str, torch.Tensor], files: dict[str, bytes]) -> bytes:

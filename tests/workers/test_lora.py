@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trimtab.adapter import CONFIG, HEAD, WEIGHTS
 from trimtab.base import BaseModel, load_base
+from trimtab.bundle import trained_on
 from trimtab.errors import MalformedAdapter
 from workers.classifier import TrainableClassifier, continue_from
 from workers.lora import (
@@ -167,6 +168,13 @@ def test_the_ends_are_the_versions_themselves(
     old, new = versions
     assert interpolate(old, new, 0.0).files == old
     assert interpolate(old, new, 1.0).files == new
+
+
+def test_every_point_says_what_it_was_trained_on(
+    versions: tuple[dict[str, bytes], dict[str, bytes]], tiny_base: BaseModel
+) -> None:
+    for alpha in (0.0, 0.3, 1.0):
+        assert trained_on(interpolate(*versions, alpha).files[WEIGHTS]) == tiny_base.digest
 
 
 def test_what_lies_between_answers_in_between(

@@ -9,7 +9,7 @@ from torch import nn
 
 from trimtab.adapter import BOUND_FILES, CONFIG, HEAD, WEIGHTS
 from trimtab.base import BaseModel
-from trimtab.bundle import lora_pairs, lora_scaling, read_tensors
+from trimtab.bundle import lora_pairs, lora_scaling, read_tensors, trained_on
 from trimtab.errors import MalformedAdapter
 
 MAX_RANK = 64
@@ -39,10 +39,13 @@ def problems_of(files: Mapping[str, bytes], base: BaseModel, base_digest: str) -
 
 def _of_adapter(files: Mapping[str, bytes], base: BaseModel) -> list[str]:
     lora_scaling(files[CONFIG])
+    learnt_on = trained_on(files[WEIGHTS])
     rank = int(json.loads(files[CONFIG])["r"])
     pairs = lora_pairs(read_tensors(files[WEIGHTS], WEIGHTS))
     known = {name for name, module in base.encoder.named_modules() if isinstance(module, nn.Linear)}
     unknown = sorted({name for name, *_ in pairs} - known)
     widest = max((len(down) for _, down, _ in pairs), default=rank)
     found = [f"the base has no linear layer {name}" for name in unknown[:1]]
+    if learnt_on not in {None, base.digest}:
+        found.append(f"its weights were trained on a base with digest {learnt_on[:16]}, not {base.digest[:16]}")
     return found + [f"rank {n} is above {MAX_RANK}" for n in {max(rank, widest)} if n > MAX_RANK]

@@ -12,6 +12,7 @@ from tests.fixtures.tiny_base import build_tiny_base
 from tests.fixtures.versions import make_version
 from trimtab.adapter import BOUND_FILES, CONFIG, HEAD, WEIGHTS
 from trimtab.base import BaseModel, load_base
+from workers.classifier import TrainableClassifier
 from workers.gate.files import problems_of
 
 
@@ -80,3 +81,14 @@ def test_a_file_that_is_no_safetensors(tiny_base: BaseModel, files: dict[str, by
     files[WEIGHTS] = files[WEIGHTS][:100]
     (problem,) = problems_of(files, tiny_base, tiny_base.digest)
     assert WEIGHTS in problem
+
+
+def test_weights_that_were_trained_elsewhere(
+    tiny_base: BaseModel, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """The files say so themselves, whatever is claimed for them; an adapter that does not say it is let through."""
+    other = load_base(str(build_tiny_base(tmp_path, seed=5)), "cpu")
+    made = TrainableClassifier(other, 2, seed=1).files()
+    (problem,) = problems_of(files | {WEIGHTS: made[WEIGHTS]}, tiny_base, tiny_base.digest)
+    assert f"trained on a base with digest {other.digest[:16]}" in problem
+    assert problems_of(files | {WEIGHTS: save(load(made[WEIGHTS]))}, tiny_base, tiny_base.digest) == ()
