@@ -60,7 +60,7 @@ TRIAL_SHARE = Gauge(
 TRIAL_DISAGREEMENT = Gauge(
     "trimtab_trial_disagreement", "Share of unseen answers that differ from the champion's", ["model"]
 )
-TRIALS = Counter("trimtab_trials_total", "Ended trials", ["model", "outcome"])
+TRIALS = Counter("trimtab_trials_total", "Trials that the monitor ended", ["model", "outcome"])
 SAMPLES_DROPPED = Counter(
     "trimtab_samples_dropped_total", "Samples that never reached the stream", ["reason"]
 )
