@@ -121,12 +121,15 @@ def why_not(
 def after_job(state: MonitorState, job: AdaptationJob, *, now: float, rules: Rules) -> MonitorState:
     """The state once an ended job is taken into account; a job is taken once.
 
-    A cancelled job counts as nothing. A promotion counts as help when its version's watch has ended, or when the
-    next job ends and it still serves; any other end is no help. Each is followed by the cooldown.
+    A cancelled job counts as nothing, nor does another base that was no better, or a prior correction that may stay:
+    these were to help no drift. A promotion counts as help when its version's watch has ended, or when the next job
+    ends and it still serves; any other end is no help. Each is followed by the cooldown.
     """
     if job.id == state.last_job_id or not job.status.final:
         return state
     before = 0 if state.watching_version else state.unhelpful
+    if job.cause.get("kind") in {"rebase", PRIOR_BACK}:
+        return replace(state, last_job_id=job.id)
     unhelpful = {JobStatus.PROMOTED: before, JobStatus.CANCELLED: state.unhelpful}.get(job.status, before + 1)
     ended_at = now if job.finished_at is None else job.finished_at
     return replace(

@@ -169,7 +169,8 @@ def _step_back(tx: Connection, state: MonitorState, watch: Watch, max_failures: 
 def _quarantine(tx: Connection, state: MonitorState, job_id: str, version: int, reason: str) -> None:
     job = jobs.get_job(tx, job_id)
     jobs.note(tx, job_id, f"version {version} was promoted, then rolled back: {reason}")
-    if job.window_from_seq <= state.after_seq:
+    learnt_from = job.cause.get("kind") != "rebase"
+    if learnt_from and job.window_from_seq <= state.after_seq:
         quarantine_window(
             tx,
             Window(

@@ -62,7 +62,8 @@ def publish(shop: Workshop, lease: Lease, material: Material, task: Task, outcom
     manifest, model = outcome.manifest, outcome.manifest.model
     with shop.ledger.begin() as tx:
         job = jobs.check(tx, lease)
-        verdict, on_trial = with_trial(tx, shop.trial, model, still_valid(tx, material, outcome.verdict))
+        checked = still_valid(tx, model, material.champion, outcome.verdict)
+        verdict, on_trial = with_trial(tx, shop.trial, model, checked)
         told = verdict.as_json() | {"selection": outcome.choice.as_json()}
         state, status = ENDS[verdict.decision]
         record_version(
@@ -112,16 +113,17 @@ def _put_on_trial(
     return jobs.await_trial(tx, lease, verdict=verdict, version=version, reason=reason).status
 
 
-def still_valid(tx: Connection, material: Material, verdict: Verdict) -> Verdict:
-    """The verdict; held instead where the champion has changed since, or a person has pinned it."""
-    aliases = get_aliases(tx, material.model.name)
+def still_valid(tx: Connection, model: str, champion: int, verdict: Verdict) -> Verdict:
+    """The verdict on a candidate that was held against `champion`.
+
+    Held instead where another one serves since, or a person has pinned it.
+    """
+    aliases = get_aliases(tx, model)
     reason = ""
-    if aliases.get("champion") != material.champion:
-        reason = (
-            f"the champion is no longer version {material.champion}, which the candidate was held against"
-        )
+    if aliases.get("champion") != champion:
+        reason = f"the champion is no longer version {champion}, which the candidate was held against"
     elif PINNED in aliases and verdict.decision is Decision.PROMOTE:
-        reason = f"an operator has pinned version {material.champion}"
+        reason = f"an operator has pinned version {champion}"
     return replace(verdict, decision=Decision.HOLD, reason=reason) if reason else verdict
 
 

@@ -1,16 +1,21 @@
 """Another base model for a model that serves: a new lineage, learnt from the memory and judged against the champion.
 
 The memory's texts are read anew by the new base: their labels are learnt, and the old champion's answers to them are
-kept by the replay loss. Then the candidate has to be no worse than the champion on every gate set, by the same test
-as every adaptation; a gain is not asked for. Which base a version stands on is in its signed manifest: promoting the
-version moves the base with it, and a rollback brings the old base back. Adapters of another base are refused by
-digest (trimtab.bundle.check_base).
+kept by the replay loss.
+Then the candidate has to be no worse than the champion on every gate set, by the same test as every adaptation; a gain
+is not asked for. It is a job like every other: no adaptation runs beside it, it can be cancelled, a worker goes on with
+it when whoever began it died, and its version is watched.
+
+Which base a version stands on is in its signed manifest: promoting the version moves the base with it, and a rollback
+brings the old base back. Adapters of another base are refused by digest (trimtab.bundle.check_base).
 """
 
 from __future__ import annotations
 
-import uuid
+import os
+import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,11 +23,13 @@ import numpy.typing as npt
 
 from trimtab.adapter import REFERENCES, AdapterManifest
 from trimtab.base import BaseModel, load_base
-from trimtab.errors import Conflict, DataError
+from trimtab.errors import Conflict, DataError, LeaseLost
 from trimtab.features import References
-from trimtab.ledger import examples, models, versions
+from trimtab.jobs import AdaptationJob, JobStatus, Lease
+from trimtab.ledger import examples, gate_history, jobs, samples, versions
 from trimtab.ledger.examples import Example
-from trimtab.ledger.versions import CHAMPION, PINNED, VersionState
+from trimtab.ledger.versions import CHAMPION, PINNED
+from workers.adapt import checkpoints_of
 from workers.artefact import (
     Candidate,
     Provenance,
@@ -33,23 +40,22 @@ from workers.artefact import (
     with_references,
 )
 from workers.classifier import TrainableClassifier
+from workers.delivery import deliver
 from workers.evaluate import Scorecard
 from workers.fit import FitReport, Recipe, ReplaySet, TrainingSet, fit
 from workers.gate import Decision, Evidence, Paired, Verdict
 from workers.gate.paired import forgetting
 from workers.gate.soundness import integrity, parity
 from workers.gate.verdict import decide
+from workers.heartbeat import kept as renewed
 from workers.material import MAX_PROJECTED
-from workers.progress import Report, silent
+from workers.progress import JobProgress, Report, silent
+from workers.publish import ENDS, still_valid
 from workers.workshop import LoadedVersion, Workshop, load_version
 
+REBASE = "rebase"  # what its job was opened for
 EPOCHS = 3
 N_PARITY = 64
-STATES = {
-    Decision.PROMOTE: VersionState.ACCEPTED,
-    Decision.REJECT: VersionState.REJECTED,
-    Decision.HOLD: VersionState.HELD,
-}
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Rebased:
     """What came of it: the new version's number, the gate's verdict, and scores by domain of champion and candidate."""
 
     version: int
+    status: JobStatus
     verdict: Verdict
     scores: Mapping[str, tuple[Scorecard, Scorecard]]
 
@@ -85,43 +92,105 @@ def rebase(
     Raises:
         ModelNotFound, BaseModelMissing, StoreUnavailable, AdapterRefused.
         DataError: there is no memory to learn from, or it is the base that serves already.
-        Conflict: the champion changed meanwhile; nothing was published.
+        JobInFlight: the model is adapted just now. LeaseLost: it was cancelled. Conflict: the champion is pinned.
     """
     report("loading", 0, 1)
-    kept = read(shop, model)
-    champion = load_version(shop, None, model, kept.champion)
     base = load_base(base_name, shop.device)
-    if base.digest == champion.bundle.base.digest:
-        raise DataError(
-            f"{base_name} is the base that version {kept.champion} of {model!r} stands on already"
-        )
-    recipe = Recipe(epochs=epochs, seed=shop.training.seed, max_tokens=shop.max_tokens)
+    lease = open_claimed(shop, model, base, epochs)
+    ours = JobProgress(shop.ledger, lease)
+
+    def both(stage: str, step: int, of: int) -> None:
+        report(stage, step, of)
+        ours(stage, step, of)
+
+    with renewed(shop.ledger, lease, shop.training.lease_s):
+        try:
+            return move(shop, lease, base, both)
+        except LeaseLost:
+            raise
+        except BaseException as error:
+            end_badly(shop, lease, error)
+            raise
+        finally:
+            shop.checkpoints.delete(lease.job_id)
+
+
+def run_rebase(shop: Workshop, lease: Lease) -> JobStatus:
+    """Goes on with a rebase whose command died; returns the job's final status. Raises as `rebase` does."""
+    with shop.ledger.read() as tx:
+        cause = jobs.check(tx, lease).cause
+    return move(shop, lease, load_base(cause["base"], shop.device), JobProgress(shop.ledger, lease)).status
+
+
+def open_claimed(shop: Workshop, model: str, base: BaseModel, epochs: int) -> Lease:
+    """Opens the job and takes its lease in one transaction: no worker begins it. Raises as `rebase` does."""
+    with shop.ledger.begin() as tx:
+        champion = versions.served_model(tx, model)
+        if champion.base_digest == base.digest:
+            raise DataError(f"{base.name} is the base that the champion of {model!r} stands on already")
+        if PINNED in versions.get_aliases(tx, model):
+            raise Conflict(f"the champion of {model!r} is pinned: nothing replaces it")
+        if not examples.list_examples(tx, model, "memory"):
+            raise DataError(f"{model!r} has no memory: there is nothing to learn from on another base")
+        cause = {"kind": REBASE, "base": base.name, "epochs": epochs}
+        from_seq = samples.last_seq(tx, model) + 1
+        job = jobs.open_job(tx, model, cause=cause, domain="", window_from_seq=from_seq)
+        lease = jobs.claim(tx, job.id, f"{socket.gethostname()}:{os.getpid()}", shop.training.lease_s)
+    if lease is None:
+        raise LeaseLost(f"job {job.id} was taken by somebody else")
+    return lease
+
+
+def end_badly(shop: Workshop, lease: Lease, error: BaseException) -> None:
+    """The job ends with the reason; one that was interrupted by hand is cancelled."""
+    with suppress(LeaseLost), shop.ledger.begin() as tx:
+        if isinstance(error, KeyboardInterrupt):
+            jobs.cancel(tx, lease.job_id, actor="command line", reason="interrupted")
+        else:
+            jobs.finish(tx, lease, JobStatus.FAILED, reason=f"{type(error).__name__}: {error}")
+
+
+def move(shop: Workshop, lease: Lease, base: BaseModel, report: Report) -> Rebased:
+    """Trains, judges and publishes under the lease. Raises as `rebase` does."""
+    job, kept = read(shop, lease)
+    champion = load_version(shop, None, job.model, kept.champion)
+    recipe = Recipe(epochs=job.cause["epochs"], seed=shop.training.seed, max_tokens=shop.max_tokens)
     network = TrainableClassifier(base, len(kept.labels), recipe.seed)
     new, replay = training_sets(kept, champion)
-    fitted = fit(network, new, replay, recipe, lambda step, of: report("training", step, of))
+    fitted = fit(
+        network,
+        new,
+        replay,
+        recipe,
+        lambda step, of: report("training", step, of),
+        checkpoints_of(shop, lease),
+    )
     candidate = draft(
-        network, model=model, version=kept.version, labels=kept.labels, max_tokens=shop.max_tokens
+        network, model=job.model, version=kept.version, labels=kept.labels, max_tokens=shop.max_tokens
     )
     candidate = with_old_references(candidate, champion, kept, report)
     report("gate", 0, 1)
     pairs = [pair_of(domain, champion, candidate, kept, found) for domain, found in kept.gate.items()]
     verdict = judge(shop, candidate, network, new.texts, pairs)
-    manifest, digest = store(shop, candidate, verdict, provenance_of(champion, kept, base, recipe, fitted))
-    publish(shop, kept, manifest, digest, verdict)
-    return Rebased(kept.version, verdict, {pair.domain: (pair.incumbent, pair.candidate) for pair in pairs})
+    report("publishing", 0, 1)
+    provenance = provenance_of(job, champion, kept, base, recipe, fitted)
+    verdict, status = publish(shop, lease, kept, *store(shop, candidate, verdict, provenance), verdict, pairs)
+    scores = {pair.domain: (pair.incumbent, pair.candidate) for pair in pairs}
+    return Rebased(kept.version, status, verdict, scores)
 
 
-def read(shop: Workshop, model: str) -> Kept:
-    """Reads what is kept, and reserves a version's number. Raises ModelNotFound, DataError."""
+def read(shop: Workshop, lease: Lease) -> tuple[AdaptationJob, Kept]:
+    """The job and what is kept; reserves the version's number, and writes the plan. Raises LeaseLost."""
     with shop.ledger.begin() as tx:
-        row = models.get_model(tx, model)
-        memory = tuple(e for e in examples.list_examples(tx, model, "memory") if e.label in row.labels)
-        if not memory:
-            raise DataError(f"{model!r} has no memory: there is nothing to learn from on another base")
-        return Kept(
-            row.labels,
+        job = jobs.check(tx, lease)
+        model, labels = job.model, versions.served_model(tx, job.model).labels
+        memory = tuple(e for e in examples.list_examples(tx, model, "memory") if e.label in labels)
+        reason = f"{len(memory)} exemplars are learnt anew on {job.cause['base']}"
+        jobs.set_plan(tx, lease, {"method": REBASE, "situation": REBASE, "reasons": [reason]})
+        return job, Kept(
+            labels,
             versions.get_aliases(tx, model)[CHAMPION],
-            versions.reserve_version(tx, model, f"rebase-{uuid.uuid4().hex}"),
+            versions.reserve_version(tx, model, job.id),
             memory,
             _by_domain(examples.list_examples(tx, model, "gate")),
             _by_domain(examples.list_examples(tx, model, "reference")),
@@ -185,16 +254,21 @@ def judge(
 
 
 def provenance_of(
-    champion: LoadedVersion, kept: Kept, base: BaseModel, recipe: Recipe, fitted: FitReport
+    job: AdaptationJob,
+    champion: LoadedVersion,
+    kept: Kept,
+    base: BaseModel,
+    recipe: Recipe,
+    fitted: FitReport,
 ) -> Provenance:
     """Why and from what: the old champion is the parent in lineage, not in weights."""
     before = champion.bundle.base
     return Provenance(
         parent=champion.n,
         parent_digest=champion.digest,
-        trigger={"kind": "rebase", "from": before.name, "from_digest": before.digest},
+        trigger={"kind": REBASE, "job": job.id, "from": before.name, "from_digest": before.digest},
         data={"n_memory": len(kept.memory), "domains": sorted(kept.gate)},
-        plan={"method": "rebase", "situation": "rebase", "base": base.name, "recipe": asdict(recipe)},
+        plan={"method": REBASE, "situation": REBASE, "base": base.name, "recipe": asdict(recipe)},
         training=asdict(fitted) | {"libraries": library_versions()},
         metrics={},
     )
@@ -203,28 +277,49 @@ def provenance_of(
 def store(
     shop: Workshop, candidate: Candidate, verdict: Verdict, provenance: Provenance
 ) -> tuple[AdapterManifest, str]:
-    """Seals the version and puts it into the store: its manifest and digest."""
+    """Seals the version and delivers it to the store: its manifest and digest. Raises as `deliver` does."""
     files, manifest = seal(candidate, verdict.as_json(), provenance, shop.private_key)
-    return manifest, shop.store.put(files)
+    return manifest, deliver(shop, candidate.bundle.base, files)
 
 
-def publish(shop: Workshop, kept: Kept, manifest: AdapterManifest, digest: str, verdict: Verdict) -> None:
-    """Records the version and promotes it if the verdict says so, in one transaction. Raises Conflict."""
+def publish(  # noqa: PLR0917
+    shop: Workshop,
+    lease: Lease,
+    kept: Kept,
+    manifest: AdapterManifest,
+    digest: str,
+    verdict: Verdict,
+    pairs: Sequence[Paired],
+) -> tuple[Verdict, JobStatus]:
+    """Records the version, promotes it if the verdict says so, and ends the job, in one transaction.
+
+    Returns the verdict, held where the champion changed meanwhile, and the job's status. Raises LeaseLost.
+    """
     model, n = manifest.model, manifest.version
     with shop.ledger.begin() as tx:
-        aliases = versions.get_aliases(tx, model)
-        if aliases.get(CHAMPION) != kept.champion or PINNED in aliases:
-            raise Conflict(
-                f"version {kept.champion} is no longer the champion, or it is pinned: nothing was published"
-            )
+        job = jobs.check(tx, lease)
+        verdict = still_valid(tx, model, kept.champion, verdict)
+        state, status = ENDS[verdict.decision]
         versions.record_version(
-            tx, model, n, digest, kept.champion, STATES[verdict.decision],
+            tx, model, n, digest, kept.champion, state,
             manifest=asdict(manifest), gate=verdict.as_json(), reason=verdict.reason,
         )  # fmt: skip
+        gate_history.record_uses(tx, model, job.id, {pair.domain: pair.candidate.n for pair in pairs})
         if verdict.decision is Decision.PROMOTE:
-            versions.promote(tx, model, n, actor="rebase", reason=verdict.reason)
+            versions.promote(tx, model, n, actor=REBASE, reason=verdict.reason)
+            gate_history.record_bits(tx, model, n, {pair.domain: bits_of(pair, kept) for pair in pairs})
+        jobs.finish(tx, lease, status, verdict=verdict.as_json(), version=n, reason=verdict.reason)
+    return verdict, status
+
+
+def bits_of(pair: Paired, kept: Kept) -> dict[str, bool]:
+    """By key of the domain's gate examples: whether the new base is right."""
+    right = pair.candidate.right.tolist()
+    return {example.key: bool(bit) for example, bit in zip(kept.gate[pair.domain], right, strict=True)}
 
 
 def _by_domain(found: Sequence[Example]) -> dict[str, tuple[Example, ...]]:
-    names = dict.fromkeys(example.domain for example in found)
-    return {name: tuple(example for example in found if example.domain == name) for name in names}
+    """Those that are not retired."""
+    current = [example for example in found if example.retired_by is None]
+    names = dict.fromkeys(example.domain for example in current)
+    return {name: tuple(example for example in current if example.domain == name) for name in names}

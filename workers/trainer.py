@@ -93,9 +93,12 @@ def end_job(shop: Workshop, lease: Lease) -> JobStatus | int:
     An exception ends the job as failed, with class and message as its reason.
     """
     from workers.adapt import run_adaptation
+    from workers.rebase import REBASE, run_rebase
 
     try:
-        return run_adaptation(shop, lease)
+        with shop.ledger.read() as tx:
+            asked = check(tx, lease).cause.get("kind")
+        return run_rebase(shop, lease) if asked == REBASE else run_adaptation(shop, lease)
     except LeaseLost as error:
         _log.warning("lease lost: %s", error, extra={"job": lease.job_id})
         return LEASE_LOST

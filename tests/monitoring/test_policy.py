@@ -246,6 +246,14 @@ def test_adaptations_that_did_not_help_are_counted(
     assert after_job(counted, job(status), now=NOW, rules=RULES) == counted
 
 
+@pytest.mark.parametrize("status", [JobStatus.REJECTED, JobStatus.HELD, JobStatus.PROMOTED])
+def test_another_base_is_no_answer_to_a_drift(status: JobStatus) -> None:
+    """Neither a failure nor a cooldown; a promoted one is known as a job's, so that it is watched."""
+    state = replace(ALARMED, unhelpful=1)
+    counted = after_job(state, job(status, cause={"kind": "rebase"}), now=NOW, rules=RULES)
+    assert counted == replace(state, last_job_id="j1")
+
+
 def test_a_job_that_has_not_ended_counts_as_nothing() -> None:
     assert after_job(ALARMED, job(JobStatus.RUNNING), now=NOW, rules=RULES) == ALARMED
 

@@ -143,6 +143,8 @@ export function causeOf(cause) {
   const opened = {
     drift: "the monitor saw a drift worth acting on",
     manual: `${cause.actor ?? "an operator"} asked for it`,
+    rebase: `it moves to another base, ${cause.base ?? ""}`,
+    prior_back: "the classes' shares are as before the prior correction",
     alert: `the alert ${cause.alert ?? ""} fired`,
   };
   const why = opened[cause.kind] ?? sentence(cause.kind ?? "unknown");
