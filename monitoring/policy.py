@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Literal, Self
 
 from trimtab.drift import DriftKind, DriftReport, DriftState, MonitorState
-from trimtab.jobs import AdaptationJob, JobStatus
+from trimtab.jobs import PRIOR_BACK, AdaptationJob, JobStatus
 from trimtab.settings import DriftSettings, PolicySettings
 
 RESOLVED_BELOW = 0.7  # of the threshold: an alarm does not flicker around it

@@ -9,6 +9,8 @@ from typing import Any
 
 from trimtab.errors import IllegalTransition
 
+PRIOR_BACK = "prior_back"  # kind of cause: the classes' shares are as they were before a prior correction
+
 
 class JobStatus(StrEnum):
     """Where a job stands; `meaning` is the sentence shown to people."""
