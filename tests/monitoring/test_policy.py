@@ -60,7 +60,13 @@ def report(ratio: float, **changes: Any) -> DriftReport:
 
 def job(status: JobStatus, **changes: Any) -> AdaptationJob:
     values: dict[str, Any] = dict.fromkeys(AdaptationJob.__dataclass_fields__)
-    values |= {"id": "j1", "model": "m", "status": status, "finished_at": NOW - 100 if status.final else None}
+    values |= {
+        "id": "j1",
+        "model": "m",
+        "status": status,
+        "cause": {},
+        "finished_at": NOW - 100 if status.final else None,
+    }
     return AdaptationJob(**(values | changes))
 
 
