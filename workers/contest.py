@@ -1,17 +1,18 @@
 """Who meets the gate: every rival makes its candidate, all are compared on the selection labels, one is chosen.
 
 The cheapest within one standard error of the best (Breiman et al., Classification and Regression Trees, 1984, section
-3.4.3). Compared is the mean of the accuracies on the new domain and on each past one, for a cheap remedy may gain as
-much and forget more; the standard error is that of the paired difference on the same texts. A rival that loses more
-than the gate's margin on a past domain's selection set would only be refused there: it is not chosen. The gate set is
-not touched, so that the one test that follows is as strict as it says.
+3.4.3); with few selection labels the plan's default, unless the best is farther ahead than that. Compared is the mean
+of the accuracies on the new domain and on each past one, for a cheap remedy may gain as much and forget more; the
+standard error is that of the paired difference on the same texts. A rival that loses more than the gate's margin on a
+past domain's selection set would only be refused there: it is not chosen. The gate set is not touched, so that the one
+test that follows is as strict as it says.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from trimtab.errors import AdapterRefused
 from trimtab.settings import GateSettings
 from workers.evaluate import Answers, Scorecard
-from workers.plan import ENOUGH_TO_COMPARE, Plan
+from workers.plan import ENOUGH_TO_COMPARE, ENOUGH_TO_RANK, FITS, Plan
 from workers.remedies.centre import propose_centre
 from workers.remedies.head import propose_head
 from workers.remedies.known import propose_known
@@ -128,7 +129,10 @@ class Decided:
 
 
 def choose(task: Task, plan: Plan, gate: GateSettings) -> Choice:
-    """Makes every rival's candidate and compares them. Raises what `task.report` raises."""
+    """Makes every rival's candidate and compares them; fits share the time. Raises what `task.report` raises."""
+    fits = sum(FITS.get(rival.name, 0) for rival in plan.rivals)
+    if task.max_seconds is not None:
+        task = replace(task, max_seconds=task.max_seconds / max(fits, 1))
     return compare(task, [propose(task, rival.name) for rival in plan.rivals], plan.default, gate)
 
 
@@ -180,11 +184,22 @@ def decide(scored: Sequence[Scored], champion: Scorecard, default: str, min_gain
         usual = [each for each in standing if each.name.startswith(default)] or standing
         few = f"{champion.n} selection labels compare nothing: the plan's default is taken"
         return Decided(None, min(usual, key=lambda each: each.rank), few)
+    if champion.n < ENOUGH_TO_RANK:
+        return _by_default(standing, champion, default, min_gain)
     gaining = [each for each in standing if each.score.accuracy - champion.accuracy >= min_gain]
     able = gaining or standing
     best = min(able, key=lambda each: (-each.mean, each.rank))
     chosen = min((each for each in able if _within_one_error(each, best)), key=lambda each: each.rank)
     return Decided(best, chosen, _why(chosen, best, champion, gains=bool(gaining)))
+
+
+def _by_default(standing: Sequence[Scored], champion: Scorecard, default: str, min_gain: float) -> Decided:
+    """The plan's default unless another is more than one standard error better: few labels rank no closer ones."""
+    best = min(standing, key=lambda each: (-each.mean, each.rank))
+    usual = [each for each in standing if each.name.startswith(default) and _within_one_error(each, best)]
+    chosen = next(iter(usual), best)
+    gains = chosen.score.accuracy - champion.accuracy >= min_gain
+    return Decided(best, chosen, _why(chosen, best, champion, gains=gains))
 
 
 def _why(chosen: Scored, best: Scored, champion: Scorecard, *, gains: bool) -> str:
@@ -197,7 +212,8 @@ def _why(chosen: Scored, best: Scored, champion: Scorecard, *, gains: bool) -> s
     if chosen is best:
         return f"{said}; the best of those that may be chosen"
     behind, error = behind_of(best, chosen)
-    near = f"the cheapest within one standard error ({error:.3f}) of {best.name}, {behind:.3f} behind"
+    why = "cheapest" if champion.n >= ENOUGH_TO_RANK else "plan's default"
+    near = f"the {why} within one standard error ({error:.3f}) of {best.name}, {behind:.3f} behind"
     return f"{said}; over all domains {near}"
 
 

@@ -4,7 +4,7 @@
 |---|---|---|
 | S1 | the monitor says that only the classes' shares changed | prior correction, and a head refit to check it |
 | S4 | no labels, or fewer than 8 of a class | prior, centring or a known version, self-training: at most held |
-| S5 | at least 8 labels of every class | the cheaper ones, head refit, LoRA in small steps, self-training |
+| S5 | at least 8 labels of every class | the cheaper ones, head refit, LoRA, self-training that the labels teach |
 | S6 | labels enough for LoRA by the settings | the cheaper ones, head refit, LoRA with replay |
 | S7 | labels contradict what was learnt | head refit and LoRA, without what they contradict |
 
@@ -25,8 +25,12 @@ from trimtab.stats.label_shift import MIN_REFERENCE
 
 ENOUGH_UNLABELLED = 200  # texts: fewer say little of a mean, and their pseudo-labels less
 ENOUGH_TO_COMPARE = 20  # selection labels: below, one standard error is wider than most gains
+# Below, the plan's default is taken unless another is clearly better: with 10 % of the answers different, a difference
+# of 5 points is one standard error at 40.
+ENOUGH_TO_RANK = 40
 BATCH = 16  # labelled rows of a step
 SHARE_FOR_STEPS = 0.8  # of the time budget; the rest is for reading, scoring and judging
+FITS = {"lora": 1, "self_training": 3}  # that a remedy makes, at most, one after the other
 STEP_S = {"cpu": 2.0, "cuda": 0.1}  # planning figures until a step was measured here: 32 texts of 64 tokens
 
 
@@ -82,7 +86,11 @@ class Situation:
     @property
     def seconds_an_epoch(self) -> float:
         """What an epoch of LoRA with replay is expected to take."""
-        return -(-self.n("train") // BATCH) * (self.step_s or STEP_S.get(self.device, STEP_S["cpu"]))
+        return self.seconds_of(self.n("train"))
+
+    def seconds_of(self, n: int) -> float:
+        """The same for n new rows."""
+        return -(-n // BATCH) * (self.step_s or STEP_S.get(self.device, STEP_S["cpu"]))
 
 
 @dataclass(frozen=True)
@@ -171,7 +179,7 @@ def insisted(plan: Plan, method: str) -> Plan:
 WORDS = {
     "S1": "only the classes' shares changed: the prior is corrected, no feature is trained",
     "S4": "the inputs changed and labels are too few to learn from: what is proposed needs labels to be judged",
-    "S5": "labels are enough for the head, few for the features",
+    "S5": "labels are few for the features: texts without a label learn from what these teach",
     "S6": "labels are enough to move the features",
     "S7": "labels contradict what was learnt: what they contradict is not replayed",
 }
@@ -198,7 +206,7 @@ def _default(name: str, rivals: tuple[Rival, ...]) -> str:
     wanted = {
         "S1": ("prior",),
         "S4": ("centre", "self_training", "prior"),
-        "S5": ("head",),
+        "S5": ("self_training", "lora", "head"),
         "S6": ("lora", "head"),
         "S7": ("lora", "head"),
     }
@@ -282,7 +290,7 @@ def _lora(situation: Situation, training: TrainingSettings) -> _Judged:
     past = ", ".join(situation.past_domains) or "none"
     kept = f"one adapter for all domains (past: {past}), {situation.n_memory} exemplars are replayed"
     if not _enough_for_lora(situation, training):
-        kept += "; labels are few, so smaller steps are tried too"
+        kept += "; labels are few, so they are passed over more often"
     return _Judged(
         True, f"{situation.n('train')} labelled rows, at least {situation.rarest} of every label; {kept}"
     )
@@ -299,9 +307,13 @@ def _self_training(situation: Situation, training: TrainingSettings) -> _Judged:
         return _Judged(
             False, f"{situation.n_unlabelled} texts without a label, {ENOUGH_UNLABELLED} are needed"
         )
-    return _Judged(
-        True, f"{situation.n_unlabelled} texts without a label can teach the features what is usual"
-    )
+    fits, budget_s = FITS["self_training"], SHARE_FOR_STEPS * training.max_seconds
+    expected_s = fits * situation.seconds_of(situation.n_unlabelled)
+    if expected_s > budget_s:
+        too_long = f"{fits} fits would take about {expected_s:.0f} s, the budget is {budget_s:.0f} s"
+        return _Judged(False, f"{too_long} (80 % of TRIMTAB_TRAINING__MAX_SECONDS)")
+    taught = "labels teach" if situation.teachable else "the champion's surest answers teach"
+    return _Judged(True, f"{situation.n_unlabelled} texts without a label learn from what {taught}")
 
 
 def _too_few(situation: Situation) -> str:

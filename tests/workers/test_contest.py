@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -19,6 +21,8 @@ from trimtab.base import load_base
 from trimtab.bundle import Remedy
 from trimtab.settings import GateSettings
 from workers.contest import (
+    REMEDIES,
+    Propose,
     Scored,
     behind_of,
     choose,
@@ -136,6 +140,37 @@ def test_too_few_labels_take_the_default() -> None:
     assert "12 selection labels compare nothing" in found.reason
 
 
+def ranked(n_head: int, n_student: int, n: int, *, shift: int = 0) -> str:
+    """Who is chosen by so many right answers of n, where the student is the plan's default and the champion has 5."""
+    head = Scored("head", 4, "", card(n_head, n))
+    student = Scored("self_training@0.8", 6, "", card(n_student, n, shift=shift))
+    found = decide([head, student], card(5, n), "self_training", GAIN)
+    assert found.chosen is not None
+    return found.chosen.name
+
+
+def test_few_labels_do_not_rank_what_is_near() -> None:
+    """One of 20 is one standard error: with few labels that is the plan's default, with many the cheapest."""
+    assert ranked(18, 18, 20) == ranked(18, 17, 20) == ranked(17, 18, 20) == "self_training@0.8"
+    assert ranked(5, 4, 20) == "self_training@0.8"  # who gains is no longer asked either
+    assert ranked(39, 40, 40) == ranked(40, 40, 40) == "head"
+    assert ranked(39, 39, 39) == "self_training@0.8"
+
+
+def test_few_labels_show_what_is_far_worse() -> None:
+    """8 of 20 behind: .4, with a standard error of sqrt(.4 * .6 / 19) = .11."""
+    assert ranked(18, 10, 20) == "head"
+    found = decide(
+        [Scored("head", 4, "", card(15, 20)), Scored("lora", 5, "", card(16, 20))],
+        card(5, 20),
+        "head",
+        GAIN,
+    )
+    assert "the plan's default within one standard error" in found.reason
+    assert found.best is not None
+    assert found.best.name == "lora"
+
+
 def test_without_the_default_the_cheapest_is_taken() -> None:
     few = [Scored("head", 4, "", card(0, 0)), Scored("prior", 0, "", card(0, 0))]
     assert decide(few, card(0, 0), "lora", GAIN).chosen is few[1]
@@ -211,6 +246,27 @@ def task(tmp_path_factory: pytest.TempPathFactory, tiny_base_dir: Path) -> Itera
             version=2,
             epochs=6,
         )
+
+
+def test_fits_share_the_time(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three fits of self-training and one of LoRA: a quarter each; LoRA alone has all of it."""
+    given: dict[str, float | None] = {}
+
+    def look(task: Task, name: str) -> Declined:
+        given[name] = task.max_seconds
+        return Declined(name, "only looks")
+
+    for name in ("head", "lora", "self_training"):
+        monkeypatch.setitem(cast("dict[str, Propose]", REMEDIES), name, partial(look, name=name))
+    for names, share in (
+        (("head", "lora", "self_training"), 25.0),
+        (("head", "lora"), 100.0),
+        (("head",), 100.0),
+    ):
+        plan = Plan(situation="S5", reasons=(), rivals=tuple(Rival(name, "") for name in names))
+        choose(replace(task, max_seconds=100.0), plan, GateSettings())
+        assert given == dict.fromkeys(names, share)
+        given.clear()
 
 
 PLAN = Plan(situation="S6", reasons=(), rivals=(Rival("head", ""), Rival("lora", "")), default="lora")

@@ -57,7 +57,9 @@ def why_not(plan: Plan, name: str) -> str:
         ({"drift": DriftKind.LABEL_SHIFT, "counts": {}}, "S1", ["prior"], "prior"),
         ({"drift": DriftKind.CONCEPT, "named": True}, "S7", ["head", "lora"], "lora"),
         ({"drift": DriftKind.CONCEPT, "counts": {}}, "S4", [], ""),
-        ({"counts": FEW}, "S5", ["prior", "head", "lora", "self_training"], "head"),
+        ({"counts": FEW}, "S5", ["prior", "head", "lora", "self_training"], "self_training"),
+        ({"counts": FEW, "n_unlabelled": 199}, "S5", ["prior", "head", "lora"], "lora"),
+        ({"counts": FEW, "step_s": 120.0}, "S5", ["prior", "head", "lora"], "lora"),
         ({"counts": {}, "drift": DriftKind.COVARIATE_HARMFUL}, "S4", ["self_training"], "self_training"),
         (
             {"counts": {}, "drift": DriftKind.COVARIATE_HARMFUL, "named": True},

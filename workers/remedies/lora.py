@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from workers.artefact import Candidate, draft_of
+from workers.batches import steps_per_epoch
 from workers.classifier import continue_from
 from workers.fit import FitReport, Recipe, TrainingSet, fit
 from workers.lora import interpolate
@@ -23,7 +24,10 @@ NAME = "lora"
 MIN_PER_CLASS = 8
 STEPS = (1.0, 0.8, 0.6, 0.4, 0.2)
 MARGIN = 0.02  # of accuracy on a past domain's selection set, beyond the standard error of the difference
-MIN_TO_CHOOSE = 20  # selection labels: fewer say nothing about a step
+MIN_TO_CHOOSE = 40  # selection labels: with fewer chance would choose the step
+# 600 labels, three times: with fewer labels as many steps, and not more than 16 passes over them (ADR 0025).
+USUAL_STEPS = 112
+MAX_EPOCHS = 16
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def propose_lora(task: Task) -> Proposal | Declined:
         rarest = task.labels[int(counts.argmin())]
         return Declined(NAME, f"{counts.min()} labels of {rarest!r} are too few: {MIN_PER_CLASS} are needed")
     files, fitted = train(task, task.train, recipe_of(task))
-    steps = steps_between(task, files, STEPS if task.selection.texts else STEPS[:1])
+    steps = steps_between(task, files)
     best = choose_step(task, steps)
     return Proposal(
         name=NAME if best.alpha == 1.0 else f"{NAME}@{best.alpha:g}",
@@ -64,9 +68,14 @@ def propose_lora(task: Task) -> Proposal | Declined:
 
 def recipe_of(task: Task) -> Recipe:
     """Hyper-parameters for this many labels."""
-    return Recipe(
-        epochs=task.epochs, seed=task.seed, max_tokens=task.max_tokens, max_seconds=task.max_seconds
-    )
+    epochs = epochs_for(len(task.train.texts), task.epochs)
+    return Recipe(epochs=epochs, seed=task.seed, max_tokens=task.max_tokens, max_seconds=task.max_seconds)
+
+
+def epochs_for(n: int, at_least: int) -> int:
+    """Passes over n rows: so many that the usual number of steps is made, at least and at most so many."""
+    wanted = round(USUAL_STEPS / max(steps_per_epoch(n, Recipe.batch), 1))
+    return max(at_least, min(wanted, MAX_EPOCHS))
 
 
 def train(task: Task, new: TrainingSet, recipe: Recipe) -> tuple[dict[str, bytes], FitReport]:
@@ -83,21 +92,29 @@ def train(task: Task, new: TrainingSet, recipe: Recipe) -> tuple[dict[str, bytes
     return network.files(), fitted
 
 
-def steps_between(task: Task, files: dict[str, bytes], alphas: Sequence[float]) -> list[Step]:
-    """The steps from the champion to these files, each scored on selection sets only."""
-    return [_step(task, files, alpha) for alpha in alphas]
+def steps_between(task: Task, files: dict[str, bytes]) -> list[Step]:
+    """Steps from the champion to these files, the largest first, each scored on selection sets only.
+
+    All of them where labels tell them apart; else down to the first that loses nothing elsewhere.
+    """
+    steps: list[Step] = []
+    for alpha in STEPS:
+        steps.append(_step(task, files, alpha))
+        if len(task.selection.texts) < MIN_TO_CHOOSE and steps[-1].loss <= MARGIN:
+            break
+    return steps
 
 
 def choose_step(task: Task, steps: Sequence[Step]) -> Step:
     """The most accurate on the new domain of those that lose nothing elsewhere; else the one that loses least.
 
-    Equal accuracy is told apart by the likelihood of the labels. Too few selection labels: the whole step.
+    Equal accuracy is told apart by the likelihood of the labels. Too few selection labels: the largest step.
     """
-    if len(task.selection.texts) < MIN_TO_CHOOSE:
-        return steps[0]
     harmless = [step for step in steps if step.loss <= MARGIN]
     if not harmless:
         return min(steps, key=lambda step: step.loss)
+    if len(task.selection.texts) < MIN_TO_CHOOSE:
+        return max(harmless, key=lambda step: step.alpha)
     return max(harmless, key=lambda step: (step.accuracy, -step.nll))
 
 

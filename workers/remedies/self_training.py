@@ -1,50 +1,45 @@
-"""Class-balanced self-training: without a label, learn from the champion's own surest answers, on frozen states.
+"""Class-balanced self-training: features and head learn from texts without a label.
 
-1. Teacher: the champion's logits, re-centred (W (m - m_d), workers.remedies.centre), because a domain's offset would
-   make every pseudo-label of one class. The classes' shares q by calibrated EM on them; then once more with the mean m
-   of exemplars weighted to q: centring takes a true difference of the shares for an offset. Only once: the shares and
-   the offset explain each other, and repeated the estimate runs away (ADR 0019).
-2. Rounds: the logits are offset until their mean posterior is q, the surest half of every class (then 70, 90, 100 %)
-   are pseudo-labels, and the head is refitted to them with exemplars of the same total weight. Class-balanced
-   selection: Zou et al., ECCV 2018 (arXiv 1810.07911), section 3.3.
-3. Labels of the window, if there are some, take part with a weight of five.
-4. Guard: predicted shares that are more than 0.15 away from q (total variation) are a collapse, and decline.
+1. Teacher. With labels of the window (eight of every class or more): the champion's LoRA trained on them. Without: the
+   champion; the classes' shares q are those of a mixture (workers.remedies.mixture), its logits are offset until their
+   mean posterior is q, the surest half of every class (then 70, 90, 100 %) are pseudo-labels, and the head is
+   refitted to them with exemplars of the same total weight. Class-balanced selection: Zou et al., ECCV 2018 (arXiv
+   1810.07911), section 3.3.
+2. Student: LoRA with replay from the champion on, trained on the teacher's surest share of every class, the labels of
+   the window three times among them. Without labels it becomes the teacher of the next student, three times.
+3. Guard: answered shares that are more than 0.15 away from those expected (total variation) are a collapse, and
+   decline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
 
-from trimtab.adapter import REFERENCES
-from trimtab.features import MAX_LABEL_FEATURES, Floats, References
-from trimtab.stats.label_shift import Doubles, Integers, maximise_prior, total_variation
-from workers.remedies.centre import SHRINK
-from workers.remedies.head import TARGET_WEIGHT, Weighted, refit
-from workers.remedies.prior import MIN_PER_CLASS, labelled_references
-from workers.remedies.temperature import fit_bcts
-from workers.remedies.variants import head_of, with_head
+from trimtab.features import Floats
+from trimtab.labels import FEWEST_PER_CLASS
+from trimtab.stats.label_shift import Doubles, Integers, total_variation
+from workers.fit import FitReport, TrainingSet
+from workers.remedies.head import Weighted, refit
+from workers.remedies.lora import candidate_of, choose_step, epochs_for, recipe_of, steps_between, train
+from workers.remedies.mixture import mixture_shares
+from workers.remedies.variants import head_of
 from workers.task import Declined, Proposal, Task
 
 NAME = "self_training"
 MIN_TEXTS = 200
 MIN_EXEMPLARS = 20  # of every class
 MAX_EXEMPLARS = 600
-ROUNDS = (0.5, 0.7, 0.9, 1.0)  # share of every class that is taken for known
+ROUNDS = (0.5, 0.7, 0.9, 1.0)  # of the head: share of every class that is taken for known
+STUDENTS = (0.5, 0.7, 0.8)  # the same of the students that learn without labels
+TAUGHT_STUDENT = (0.8,)  # with labels one is enough
+LABELLED_TIMES = 3
 MAX_AWAY = 0.15
 MATCHING_STEPS = 300
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """p(y | x) = softmax(z / temperature + bias) under the prior p(y); bias and prior are (k,)."""
-
-    temperature: float
-    bias: Doubles
-    prior: Doubles
 
 
 @dataclass(frozen=True)
@@ -55,81 +50,78 @@ class Teacher:
     shares: Doubles
 
 
+@dataclass(frozen=True)
+class Student:
+    """Files of a LoRA and a head, its (n, k) logits of the texts without a label, and what the last fit did."""
+
+    files: dict[str, bytes]
+    logits: Doubles
+    fitted: FitReport
+
+
 def propose_self_training(task: Task) -> Proposal | Declined:
-    """The champion's encoder with a head that learnt from its own surest answers; it needs labels to be believed."""
-    k, n = len(task.labels), len(task.unlabelled)
-    if n < MIN_TEXTS:
-        return Declined(NAME, f"{n} texts without a label are too few: {MIN_TEXTS} are needed")
-    counts = np.bincount(task.replay.labels, minlength=k)
-    if counts.min() < MIN_EXEMPLARS:
-        return Declined(NAME, f"{counts.min()} exemplars of a class are too few: {MIN_EXEMPLARS} are needed")
-    calibration = calibrate(task)
-    if calibration is None:
-        return Declined(NAME, "no labelled reference to calibrate on")
-    teacher = teach(task, calibration)
-    weight, bias = rounds(task, teacher)
-    states = task.champion.answers.outputs(task.unlabelled).pooled
-    answered = np.bincount((states @ weight.T + bias).argmax(axis=1), minlength=k) / n
+    """The champion's LoRA and head, trained on pseudo-labels; it needs labels to be believed."""
+    if len(task.unlabelled) < MIN_TEXTS:
+        few = f"{len(task.unlabelled)} texts without a label are too few"
+        return Declined(NAME, f"{few}: {MIN_TEXTS} are needed")
+    labelled = _rarest(task.train.labels, task) >= FEWEST_PER_CLASS
+    teacher = by_labels(task) if labelled else by_shares(task)
+    if isinstance(teacher, Declined):
+        return teacher
+    student = taught(task, teacher, TAUGHT_STUDENT if labelled else STUDENTS)
+    answered = np.bincount(student.logits.argmax(axis=1), minlength=len(task.labels)) / len(student.logits)
     away = total_variation(answered, teacher.shares)
     if away > MAX_AWAY:
-        return Declined(
-            NAME, f"it collapsed: the shares of its answers are {away:.2f} away from those expected"
-        )
-    return Proposal(
-        name=NAME,
-        candidate=with_head(task, weight, bias),
-        cost=5,
-        reason=f"the head learnt from {n} texts without a label in {len(ROUNDS)} rounds, and from "
-        f"{len(task.train.texts)} labels",
-        details={"n": n, "shares": teacher.shares.tolist(), "answered": answered.tolist(), "rounds": ROUNDS},
-    )
+        return Declined(NAME, f"it collapsed: its answers' shares are {away:.2f} away from those expected")
+    return _proposal(task, student, {"shares": teacher.shares.tolist(), "answered": answered.tolist()})
 
 
-def calibrate(task: Task) -> Calibration | None:
-    """On the labelled rows of all references that no gate set holds; None with fewer than ten of a class."""
-    k = len(task.labels)
-    if k > MAX_LABEL_FEATURES:
-        return None
-    references = References.from_bytes(task.champion.files[REFERENCES])
-    known = labelled_references(references, k, task.held_out)
-    truth = np.concatenate([each.truth for each in known]) if known else np.empty(0, dtype=np.int64)
-    counts = np.bincount(truth, minlength=k)
-    if counts.min() < MIN_PER_CLASS:
-        return None
-    temperature, bias = fit_bcts(np.concatenate([each.log_probs for each in known]), truth)
-    return Calibration(temperature, bias, counts / counts.sum())
+def by_labels(task: Task) -> Teacher:
+    """The champion's LoRA trained on the labels, as the remedy `lora` does; the shares are those that it answers."""
+    files, _ = train(task, task.train, recipe_of(task))
+    logits = candidate_of(task, files).answers.outputs(task.unlabelled).logits.astype(np.float64)
+    return Teacher(logits, np.asarray(softmax(logits, axis=1).mean(axis=0)))
 
 
-def teach(task: Task, calibration: Calibration) -> Teacher:
-    """The re-centred champion on the texts without a label."""
-    answers, k = task.champion.answers, len(task.labels)
-    outputs = answers.outputs(task.unlabelled)
-    exemplars = answers.outputs(task.replay.texts).pooled
-    means = np.array([exemplars[task.replay.labels == label].mean(axis=0) for label in range(k)])
-    weight, _ = head_of(task)
-    kept = len(task.unlabelled) / (len(task.unlabelled) + SHRINK)
-    logits, shares = outputs.logits.astype(np.float64), calibration.prior
-    for _ in range(2):
-        offset = weight @ (shares @ means - outputs.pooled.mean(axis=0)) * kept
-        logits = outputs.logits + offset
-        calibrated = softmax(logits / calibration.temperature + calibration.bias, axis=1)
-        shares = maximise_prior(np.asarray(calibrated, dtype=np.float64), calibration.prior)
-    return Teacher(np.asarray(logits, dtype=np.float64), shares)
+def by_shares(task: Task) -> Teacher | Declined:
+    """The champion with a head that learnt from its own surest answers, at the shares that a mixture finds."""
+    k, outputs = len(task.labels), task.champion.answers.outputs(task.unlabelled)
+    rarest = _rarest(task.replay.labels, task)
+    if rarest < MIN_EXEMPLARS:
+        return Declined(NAME, f"{rarest} exemplars of a class are too few: {MIN_EXEMPLARS} are needed")
+    shares = mixture_shares(outputs.pooled, outputs.logits.argmax(axis=1), k)
+    if shares is None:
+        return Declined(NAME, "the champion's answers do not show how many texts a class has")
+    weight, bias = rounds(task, Teacher(outputs.logits.astype(np.float64), shares))
+    return Teacher(np.asarray(outputs.pooled @ weight.T + bias, dtype=np.float64), shares)
+
+
+def taught(task: Task, teacher: Teacher, students: tuple[float, ...]) -> Student:
+    """The last student of a row, each of which learns from the one before; all start at the champion."""
+    logits = teacher.logits
+    for share in students:
+        chosen, labels = pseudo_labels(logits, teacher.shares, share)
+        rows = lesson(task, chosen, labels)
+        epochs = epochs_for(len(rows.texts), at_least=1)
+        files, fitted = train(task, rows, replace(recipe_of(task), epochs=epochs))
+        logits = candidate_of(task, files).answers.outputs(task.unlabelled).logits.astype(np.float64)
+    return Student(files, logits, fitted)
+
+
+def lesson(task: Task, chosen: Integers, labels: Integers) -> TrainingSet:
+    """The chosen texts with their pseudo-labels, and every labelled text three times."""
+    texts = tuple(task.unlabelled[i] for i in chosen) + task.train.texts * LABELLED_TIMES
+    return TrainingSet(texts, np.concatenate([labels, np.tile(task.train.labels, LABELLED_TIMES)]))
 
 
 def rounds(task: Task, teacher: Teacher) -> tuple[Floats, Floats]:
-    """(k, h) weight and (k,) bias after the last round; every round starts at the champion's head."""
+    """(k, h) weight and (k,) bias of a head after the last round; every round starts at the champion's."""
     states = task.champion.answers.outputs(task.unlabelled).pooled
-    logits, (weight, bias) = teacher.logits, head_of(task)
-    fixed = list(_labelled(task))
+    logits = teacher.logits
     for share in ROUNDS:
         chosen, labels = pseudo_labels(logits, teacher.shares, share)
-        rows = [
-            Weighted(states[chosen], labels, np.ones(len(chosen))),
-            *_exemplars(task, len(chosen)),
-            *fixed,
-        ]
-        weight, bias = refit(_joined(rows), *head_of(task))
+        new = Weighted(states[chosen], labels, np.ones(len(chosen)))
+        weight, bias = refit(_joined(new, _exemplars(task, len(chosen))), *head_of(task))
         logits = np.asarray(states @ weight.T + bias, dtype=np.float64)
     return weight, bias
 
@@ -156,22 +148,33 @@ def match_shares(logits: Doubles, shares: Doubles) -> Doubles:
     return moved
 
 
-def _exemplars(task: Task, total: int) -> Iterator[Weighted]:
+def _proposal(task: Task, student: Student, told: Mapping[str, Any]) -> Proposal:
+    steps = steps_between(task, student.files)
+    best = choose_step(task, steps)
+    return Proposal(
+        name=NAME if best.alpha == 1.0 else f"{NAME}@{best.alpha:g}",
+        candidate=best.candidate,
+        cost=6,
+        reason=f"LoRA learnt from {len(task.unlabelled)} texts without a label and {len(task.train.texts)} labels; "
+        f"{best.alpha:.0%} of the way from the champion",
+        details={**told, "steps": [step.summary() for step in steps], "fit": asdict(student.fitted)},
+    )
+
+
+def _rarest(labels: Integers, task: Task) -> int:
+    return int(np.bincount(labels, minlength=len(task.labels)).min())
+
+
+def _exemplars(task: Task, total: int) -> Weighted:
     """At most 600 exemplars, that weigh as much together as `total` texts."""
     chosen = np.random.default_rng(task.seed).permutation(len(task.replay.texts))[:MAX_EXEMPLARS]
     states = task.champion.answers.outputs(task.replay.texts).pooled
-    yield Weighted(states[chosen], task.replay.labels[chosen], np.full(len(chosen), total / len(chosen)))
+    return Weighted(states[chosen], task.replay.labels[chosen], np.full(len(chosen), total / len(chosen)))
 
 
-def _labelled(task: Task) -> Iterator[Weighted]:
-    if task.train.texts:
-        states = task.champion.answers.outputs(task.train.texts).pooled
-        yield Weighted(states, task.train.labels, np.full(len(states), TARGET_WEIGHT))
-
-
-def _joined(rows: list[Weighted]) -> Weighted:
+def _joined(one: Weighted, other: Weighted) -> Weighted:
     return Weighted(
-        np.concatenate([each.states for each in rows]),
-        np.concatenate([each.labels for each in rows]),
-        np.concatenate([each.weights for each in rows]),
+        np.concatenate([one.states, other.states]),
+        np.concatenate([one.labels, other.labels]),
+        np.concatenate([one.weights, other.weights]),
     )

@@ -25,7 +25,8 @@ class MakeTask(Protocol):
 
 
 def labelled(rows: Sequence[Row]) -> TrainingSet:
-    return TrainingSet(tuple(row.text for row in rows), np.array([LABELS.index(row.label) for row in rows]))
+    labels = np.array([LABELS.index(row.label) for row in rows], dtype=np.int64)
+    return TrainingSet(tuple(row.text for row in rows), labels)
 
 
 NOTHING = labelled([])
