@@ -20,8 +20,8 @@ from trimtab.base import Encoded
 from trimtab.bundle import ModelBundle
 from trimtab.trial import Stage
 
-# Of one pass: some 10 ms on one core with a small encoder.
-PASS_ITEMS, PASS_TOKENS = 16, 256
+# Of one pass: it costs about what one request costs. Longer ones would cost less in all, and keep a request waiting.
+PASS_ITEMS, PASS_TOKENS = 16, 64
 # Version, label and its probability, as a sample has it.
 ShadowAnswer = tuple[int, str, float]
 _log = logging.getLogger(__name__)
