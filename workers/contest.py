@@ -133,7 +133,9 @@ def choose(task: Task, plan: Plan, gate: GateSettings) -> Choice:
     fits = sum(FITS.get(rival.name, 0) for rival in plan.rivals)
     if task.max_seconds is not None:
         task = replace(task, max_seconds=task.max_seconds / max(fits, 1))
-    return compare(task, [propose(task, rival.name) for rival in plan.rivals], plan.default, gate)
+    entrants = [propose(task, rival.name) for rival in plan.rivals]
+    task.report("contest", 0, 1)
+    return compare(task, entrants, plan.default, gate)
 
 
 def propose(task: Task, name: str) -> Proposal | Declined:

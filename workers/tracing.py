@@ -21,6 +21,7 @@ from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.ledger import Ledger
 from trimtab.ledger.clock import now
 from trimtab.ledger.reports import get_report
+from workers.progress import stages_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -122,6 +123,9 @@ def _stages(
     yield "wait for labels and a worker", job.created_at, started_at, {}
     if job.started_at is not None:
         yield "train and judge", started_at, ended_at, {"trimtab.attempts": job.attempts}
+        for stage in stages_of(job):
+            used = {} if stage.cpu_s is None else {"trimtab.cpu_s": stage.cpu_s}
+            yield f"stage: {stage.name}", stage.began_at, stage.ended_at, used
 
 
 def _add_checks(span: Span, job: AdaptationJob, at: float) -> None:

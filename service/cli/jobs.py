@@ -102,4 +102,9 @@ def _what(job: AdaptationJob, tried: Mapping[str, Trial]) -> str:
     if trial := tried.get(job.id):
         return line_of(trial_of(plain(trial)), trial.reason)
     missing = f"missing labels: {brief(job.missing)}" if job.missing else ""
-    return job.reason or missing or brief(job.progress or {})
+    return job.reason or missing or brief(_now(job))
+
+
+def _now(job: AdaptationJob) -> dict[str, Any]:
+    """What the worker does, without what it did before."""
+    return {name: value for name, value in (job.progress or {}).items() if name != "stages"}

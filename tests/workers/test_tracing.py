@@ -62,6 +62,20 @@ def test_one_tree_from_the_report_to_the_verdict() -> None:
     assert {span.parent.span_id for span in spans.values() if span.parent} == {root.context.span_id}
 
 
+def test_the_stages_of_the_work_are_told_with_their_processor_time() -> None:
+    progress = {
+        "stages": [
+            {"stage": "reading", "at": 1062.0, "cpu_s": 1.5},
+            {"stage": "gate", "at": 1080.0, "cpu_s": 9.0},
+        ]
+    }
+    spans = told(replace(JOB, progress=progress))
+    assert seconds(spans["stage: reading"]) == (1062.0, 1080.0)
+    assert dict(spans["stage: reading"].attributes or {}) == {"trimtab.cpu_s": 7.5}
+    assert seconds(spans["stage: gate"]) == (1080.0, 1090.0)
+    assert not spans["stage: gate"].attributes
+
+
 def test_a_trace_is_found_by_its_job() -> None:
     assert {f"{span.context.trace_id:032x}" for span in told().values()} == {JOB.id}
 
