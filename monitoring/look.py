@@ -22,6 +22,7 @@ from monitoring.evidence import (
 )
 from monitoring.gauges import show_report, show_state
 from monitoring.policy import Decision, decide
+from monitoring.reverting import open_if_back
 from monitoring.station import Station
 from trimtab.drift import DriftReport, LabelledRisk, MonitorState, report_id
 from trimtab.jobs import AdaptationJob, JobStatus
@@ -82,6 +83,9 @@ def look(
         in_flight = jobs.in_flight(tx, state.model)
         decision = decide(state, report, now=report.created_at, in_flight=in_flight, rules=station.rules)
         job = _open_job(tx, report, decision, station.settings) if decision.job_from_seq is not None else None
+        job = job or open_if_back(
+            tx, decision.state, report, following.detector.rows, baseline, station.rules
+        )
         report = _told(report, decision, seen.meaning, job)
         checked = _checked(decision, report, baseline, _warning(seen, following, baseline))
         reports.save_report(tx, report)

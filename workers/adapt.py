@@ -17,10 +17,12 @@ from workers.artefact import Candidate, Provenance, library_versions, seal, with
 from workers.checkpoints import Checkpoints
 from workers.contest import Choice, choose
 from workers.delivery import deliver
+from workers.examining import health_of
 from workers.gate import gate
+from workers.health import Health
 from workers.material import Material, gather
-from workers.plan import Plan, insisted, make_plan
-from workers.preparing import make_task
+from workers.plan import MAY_BE_HARMLESS, Plan, insisted, make_plan
+from workers.preparing import make_task, window_features
 from workers.progress import JobProgress, Report, StepsInPlan
 from workers.publish import Outcome, bits_of, hold, new_examples, publish
 from workers.task import Proposal, Task
@@ -36,6 +38,7 @@ class Case:
     material: Material
     plan: Plan
     task: Task
+    health: Health | None = None
 
 
 def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
@@ -59,7 +62,9 @@ def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
         )
     base = load_base_of(material, shop)
     champion = load_version(shop, base, job.model, material.champion)
-    plan = make_plan(material.situation(champion.bundle.remedy, base.device.type), shop.training)
+    situation = material.situation(champion.bundle.remedy, base.device.type)
+    situation = replace(situation, health=examine(shop, champion, material))
+    plan = make_plan(situation, shop.training)
     if "method" in job.cause:
         plan = insisted(plan, job.cause["method"])
     with shop.ledger.begin() as tx:
@@ -74,7 +79,20 @@ def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
     if choice.chosen is None:
         with shop.ledger.begin() as tx:
             return hold(tx, lease, plan, choice)
-    return judge_and_publish(shop, lease, Case(job, material, plan, task), choice, choice.chosen)
+    return judge_and_publish(
+        shop, lease, Case(job, material, plan, task, situation.health), choice, choice.chosen
+    )
+
+
+def examine(shop: Workshop, champion: LoadedVersion, material: Material) -> Health | None:
+    """How the champion stands on the window; None where the drift is of a kind that labels do not settle.
+
+    Raises LedgerUnavailable.
+    """
+    if material.drift not in MAY_BE_HARMLESS:
+        return None
+    rows = window_features(shop, champion, material)
+    return health_of(champion, material, rows, tolerance=shop.max_drop, alpha=shop.gate.alpha)
 
 
 def begin(tx: Connection, lease: Lease) -> AdaptationJob:
@@ -97,8 +115,10 @@ def judge_and_publish(
     Raises as `run_adaptation` does.
     """
     material, task = case.material, case.task
+    if chosen.back_to is not None:
+        material = material.without_news()
     candidate = complete(chosen.candidate, task.champion, material, task.report)
-    verdict = gate(weigh(shop, task, chosen, material), shop.gate)
+    verdict = gate(weigh(shop, task, chosen, material, case.health), shop.gate)
     told = verdict.as_json() | {"selection": choice.as_json()}
     provenance = describe(case.job, material, case.plan, task, choice, chosen)
     files, manifest = seal(candidate, told, provenance, shop.private_key)
@@ -162,6 +182,11 @@ def describe(
             "memory_digest": material.memory_digest(),
         },
         plan=plan.as_json() | {"method": chosen.name},
-        training={**chosen.details.get("fit", {}), "remedy": chosen.name, "libraries": library_versions()},
+        training={
+            **chosen.details.get("fit", {}),
+            "remedy": chosen.name,
+            "corrected": chosen.candidate.bundle.remedy.log_prior is not None,
+            "libraries": library_versions(),
+        },
         metrics={"selection": choice.as_json()},
     )

@@ -27,6 +27,7 @@ from workers.remedies.head import propose_head
 from workers.remedies.known import propose_known
 from workers.remedies.lora import propose_lora
 from workers.remedies.prior import propose_prior
+from workers.remedies.reference import propose_reference
 from workers.remedies.self_training import propose_self_training
 from workers.remedies.temperature import propose_temperature
 from workers.task import Declined, Proposal, Task
@@ -35,6 +36,7 @@ Doubles = npt.NDArray[np.float64]
 Propose = Callable[[Task], Proposal | Declined]
 
 REMEDIES: Mapping[str, Propose] = {
+    "reference": propose_reference,
     "prior": propose_prior,
     "temperature": propose_temperature,
     "centre": propose_centre,

@@ -11,7 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,10 @@ class Material:
             device=device,
             step_s=self.step_s,
         )
+
+    def without_news(self) -> Material:
+        """Without what the window would add: it holds nothing that is not known."""
+        return replace(self, rows=dict.fromkeys(self.rows, ()), reference=())
 
     @property
     def held_out(self) -> frozenset[str]:

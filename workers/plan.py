@@ -2,14 +2,16 @@
 
 | situation | evidence | rivals, cheapest first |
 |---|---|---|
+| S0 | labels show no loss, classes and confidence of the answers are as before | none: the references are renewed |
 | S1 | the monitor says that only the classes' shares changed | prior correction, and a head refit to check it |
+| S3 | labels show no loss, but the answers are surer or less sure than they are right | temperature |
 | S4 | no labels, or fewer than 8 of a class | prior, centring or a known version, self-training: at most held |
 | S5 | at least 8 labels of every class | the cheaper ones, head refit, LoRA, self-training that the labels teach |
 | S6 | labels enough for LoRA by the settings | the cheaper ones, head refit, LoRA with replay |
 | S7 | labels contradict what was learnt | head refit and LoRA, without what they contradict |
 
-S0 (benign) is not told apart before the labels are read: the gate rejects what gains nothing. S2 (recurring) is a
-rival of every situation: an earlier version is tried where there is one. S3 (miscalibrated) changes no answer.
+S2 (recurring) is a rival of every situation: an earlier version is tried where there is one. S0 and S3 change no
+answer: the gate judges them by rules of their own.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from trimtab.drift import DriftKind
 from trimtab.labels import FEWEST_PER_CLASS, LabelNeeds, missing_labels
 from trimtab.settings import TrainingSettings
 from trimtab.stats.label_shift import MIN_REFERENCE
+from workers.health import Health
 
 ENOUGH_UNLABELLED = 200  # texts: fewer say little of a mean, and their pseudo-labels less
 ENOUGH_TO_COMPARE = 20  # selection labels: below, one standard error is wider than most gains
@@ -52,6 +55,7 @@ class Situation:
         corrected: Whether the champion carries a prior correction.
         device: "cpu" or "cuda".
         step_s: Seconds of a training step as measured when the champion was made; None: a planning figure.
+        health: What labels drawn at random say of the champion on the window; None: too few of them.
     """
 
     n_window: int
@@ -68,6 +72,7 @@ class Situation:
     corrected: bool = False
     device: str = "cpu"
     step_s: float | None = None
+    health: Health | None = None
 
     def n(self, part: str) -> int:
         """Labelled rows of a part."""
@@ -151,7 +156,7 @@ def make_plan(situation: Situation, training: TrainingSettings) -> Plan:
             "no text is kept of the window (TRIMTAB_SAMPLES__RETENTION is 0): there is nothing to learn from"
         )
         return Plan(situation="S4", reasons=(reason,), missing=missing)
-    judged = {remedy: judge(situation, training) for remedy, judge in JUDGES.items()}
+    judged = _judged(name, situation, training)
     rivals = tuple(Rival(remedy, each.reason) for remedy, each in judged.items() if each.tried)
     left_out = tuple(Rival(remedy, each.reason) for remedy, each in judged.items() if not each.tried)
     return Plan(
@@ -177,7 +182,9 @@ def insisted(plan: Plan, method: str) -> Plan:
 
 
 WORDS = {
+    "S0": "the inputs changed, the answers did not, and labels show no loss: only the references are renewed",
     "S1": "only the classes' shares changed: the prior is corrected, no feature is trained",
+    "S3": "labels show no loss, but the answers are not as sure as they are right: the temperature is refitted",
     "S4": "the inputs changed and labels are too few to learn from: what is proposed needs labels to be judged",
     "S5": "labels are few for the features: texts without a label learn from what these teach",
     "S6": "labels are enough to move the features",
@@ -185,14 +192,37 @@ WORDS = {
 }
 
 
+ALONE = {"S0": "reference", "S3": "temperature"}  # what is tried where nothing need be learnt
+# Kinds that say no more than that the inputs changed: labels may show that it does not matter.
+MAY_BE_HARMLESS = {DriftKind.COVARIATE_BENIGN, DriftKind.COVARIATE_HARMFUL, DriftKind.VOCABULARY}
+
+
+def _judged(name: str, situation: Situation, training: TrainingSettings) -> dict[str, _Judged]:
+    """Every remedy, in order of cost."""
+    if name in ALONE:
+        return {remedy: _Judged(remedy == ALONE[name], WORDS[name]) for remedy in JUDGES}
+    return {remedy: judge(situation, training) for remedy, judge in JUDGES.items()}
+
+
 def _situation(situation: Situation, training: TrainingSettings) -> str:
     if situation.drift is DriftKind.LABEL_SHIFT:
         return "S1"
+    if situation.drift in MAY_BE_HARMLESS and (found := _harmless(situation.health)):
+        return found
     if not situation.teachable:
         return "S4"
     if situation.drift is DriftKind.CONCEPT:
         return "S7"
     return "S6" if _enough_for_lora(situation, training) else "S5"
+
+
+def _harmless(health: Health | None) -> str:
+    """S0 or S3, where labels show that nothing need be learnt; else nothing."""
+    if health is None or not health.harmless:
+        return ""
+    if health.miscalibrated:
+        return "S3"
+    return "S0" if health.unmoved else ""
 
 
 def _enough_for_lora(situation: Situation, training: TrainingSettings) -> bool:
@@ -204,7 +234,9 @@ def _default(name: str, rivals: tuple[Rival, ...]) -> str:
     """Most is expected of the most expensive rival that the situation names; without labels of the cheapest."""
     names = [rival.name for rival in rivals]
     wanted = {
+        "S0": ("reference",),
         "S1": ("prior",),
+        "S3": ("temperature",),
         "S4": ("centre", "self_training", "prior"),
         "S5": ("self_training", "lora", "head"),
         "S6": ("lora", "head"),
@@ -217,6 +249,8 @@ def _reasons(situation: Situation, rivals: tuple[Rival, ...], missing: Mapping[s
     reasons = [f"{situation.n('gate')} labelled rows are kept apart for the gate"]
     if situation.drift is not None:
         reasons.insert(0, f"the monitor says {situation.drift}: {situation.drift.meaning}")
+    if situation.health is not None:
+        reasons.append(situation.health.words)
     if missing:
         lacking = ", ".join(f"{n} for {part}" for part, n in sorted(missing.items()))
         reasons.append(f"usable labels are missing: {lacking}")
@@ -226,6 +260,10 @@ def _reasons(situation: Situation, rivals: tuple[Rival, ...], missing: Mapping[s
     if not rivals:
         reasons.append("no remedy can be tried")
     return reasons
+
+
+def _reference(_: Situation, __: TrainingSettings) -> _Judged:
+    return _Judged(False, "renews the references only: for a change that labels show to be harmless")
 
 
 def _prior(situation: Situation, _: TrainingSettings) -> _Judged:
@@ -244,7 +282,7 @@ def _prior(situation: Situation, _: TrainingSettings) -> _Judged:
 
 
 def _temperature(_: Situation, __: TrainingSettings) -> _Judged:
-    return _Judged(False, "changes no answer: it can gain no accuracy, and the gate asks for that")
+    return _Judged(False, "changes no answer: for a change that costs no accuracy, as labels show")
 
 
 def _centre(situation: Situation, _: TrainingSettings) -> _Judged:
@@ -322,6 +360,7 @@ def _too_few(situation: Situation) -> str:
 
 # In order of cost.
 JUDGES: Mapping[str, Judge] = {
+    "reference": _reference,
     "prior": _prior,
     "temperature": _temperature,
     "centre": _centre,

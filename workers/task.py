@@ -45,7 +45,7 @@ class Task:
         window: (n, d) feature rows of the window's predictions, made with the champion's feature map; None where
             the texts have to be asked.
         version: Number of the version that is being made.
-        epochs: Over the labelled rows, at most, for remedies that train.
+        epochs: Over the labelled rows, at least, for remedies that train: few rows are passed over more often.
         max_seconds: That a fit may take (`Recipe.max_seconds`); None: as long as it takes.
         checkpoints: Where a fit keeps how far it is; None: nowhere.
         seed: Of everything random.
@@ -94,7 +94,8 @@ class Proposal:
         cost: Rank by expense, cheapest 0; decides within one standard error.
         reason: In words, for people.
         details: Numbers worth keeping in the manifest. `prior_after`: (k,) shares of the classes that a prior
-            correction is right for: it is judged on examples weighted to these. `fit`: what a fit did.
+            correction is right for: it is judged on examples weighted to these; `dropped`: it takes one back, and
+            `reference` is the past domain that the traffic resembles again. `fit`: what a fit did.
     """
 
     name: str
@@ -112,6 +113,11 @@ class Proposal:
         """(k,) shares of the classes that a prior correction is right for."""
         after = self.details.get("prior_after")
         return None if after is None else np.asarray(after, dtype=np.float64)
+
+    @property
+    def back_to(self) -> str | None:
+        """The past domain whose shares of the classes are back, where a prior correction is dropped."""
+        return str(self.details["reference"]) if self.details.get("dropped") else None
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from trimtab.adapter import CONFIG, HEAD, REMEDY, WEIGHTS
 from trimtab.labels import Labelled
 from trimtab.ledger.examples import Example
 from workers.artefact import delta_norms
@@ -16,9 +17,10 @@ from workers.classifier import continue_from
 from workers.contest import importance
 from workers.evaluate import Answers, Scorecard, scorecard
 from workers.gate import Evidence, Paired, Rows
-from workers.gate.evidence import Update
+from workers.gate.evidence import Purpose, Update
 from workers.gate.files import problems_of
 from workers.gate.updates import accepted_changes, update_of
+from workers.health import Health
 from workers.material import Material
 from workers.poisoning import DataReport, report_of, total_variation
 from workers.task import Proposal, Task
@@ -27,6 +29,8 @@ from workers.workshop import LoadedVersion, Workshop, load_version
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+ANSWERING = (WEIGHTS, CONFIG, HEAD, REMEDY)
+PURPOSES = {"reference": Purpose.REFERENCES, "temperature": Purpose.CONFIDENCE}
 N_PARITY = 64
 N_WINDOW = 500  # texts, evenly over the window, whose answers tell its classes
 LEAST = 1e-12  # probability whose logarithm is taken
@@ -59,18 +63,21 @@ class GateSet:
         return [("short", "medium", "long")[i] for i in np.searchsorted(LENGTHS, n_tokens, side="right")]
 
 
-def weigh(shop: Workshop, task: Task, proposal: Proposal, material: Material) -> Evidence:
+def weigh(
+    shop: Workshop, task: Task, proposal: Proposal, material: Material, health: Health | None = None
+) -> Evidence:
     """Everything the gate looks at. Past domains are held against the champion and against the version that was
     first accepted on them, so that small losses do not add up from version to version.
 
     Under a prior correction an example of a past domain counts by what its class is worth today: `importance`. The new
-    domain's own labels have the new shares already.
+    domain's own labels have the new shares already. Where one is dropped, nothing is new: the domain that the traffic
+    resembles again tells the gain, and domains that entered under the correction are not judged on.
     """
     task.report("gate", 0, 1)
     past = {
         domain: past_set(proposal, material, domain, kept)
         for domain, kept in material.gate_sets.items()
-        if domain not in task.retired
+        if domain not in task.retired and not (proposal.back_to and domain in task.shifted)
     }
     new = new_set(task, material)
     problems = problems_of(proposal.candidate.files, task.base, material.model.base_digest)
@@ -91,18 +98,38 @@ def weigh(shop: Workshop, task: Task, proposal: Proposal, material: Material) ->
             for domain, each in past.items()
             for name, score in _incumbents(shop, task, each, material).items()
         ),
-        gain=Paired(
-            domain=task.domain,
-            against=f"champion {task.champion.n}",
-            incumbent=new.answered(task.champion.answers),
-            candidate=new.answered(proposal.answers),
-        ),
-        rows=rows_of([*past.values(), new], task, proposal, weighted=weighted),
+        gain=_gain(task, proposal, past.get(proposal.back_to or "", new)),
+        # What a dropped correction had turned right may turn wrong again: these answers were accepted before it.
+        rows=None if proposal.back_to else rows_of([*past.values(), new], task, proposal, weighted=weighted),
         problems=problems,
         data=data_report(task, material) if learns_from_labels(proposal) else None,
         update=None if problems else _update(shop, task, proposal),
         uses=material.uses,
+        purpose=PURPOSES.get(proposal.name, Purpose.ACCURACY),
+        changed=changed_files(task.champion.files, proposal.candidate.files),
+        health=health,
+        by_domain={
+            each.domain: rows
+            for each in (*past.values(), new)
+            if (rows := rows_of([each], task, proposal, weighted=False)) is not None
+        },
     )
+
+
+def _gain(task: Task, proposal: Proposal, judged: GateSet) -> Paired:
+    """Where something is to be gained: on the new domain; by dropping a prior correction, on the one that is back."""
+    return Paired(
+        domain=judged.domain,
+        against=f"champion {task.champion.n}",
+        incumbent=judged.answered(task.champion.answers),
+        candidate=judged.answered(proposal.answers),
+        weights=judged.weights if proposal.back_to else None,
+    )
+
+
+def changed_files(champion: Mapping[str, bytes], candidate: Mapping[str, bytes]) -> frozenset[str]:
+    """Names of the files that answer and differ."""
+    return frozenset(name for name in ANSWERING if champion.get(name) != candidate.get(name))
 
 
 def past_set(proposal: Proposal, material: Material, domain: str, kept: Sequence[Example]) -> GateSet:
@@ -153,7 +180,7 @@ def rows_of(sets: Sequence[GateSet], task: Task, proposal: Proposal, *, weighted
 
 def learns_from_labels(proposal: Proposal) -> bool:
     """Whether the window's labels have a part in it: else they may be as bad as they like."""
-    return not proposal.name.startswith(("prior", "temperature", "centre", "known"))
+    return not proposal.name.startswith(("prior", "temperature", "centre", "known", "reference"))
 
 
 def data_report(task: Task, material: Material) -> DataReport | None:

@@ -35,6 +35,7 @@ class Workshop:
     trial: TrialSettings
     device: str = "auto"
     max_tokens: int = 128
+    max_drop: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def open_workshop(settings: Settings) -> Iterator[Workshop]:
             trial=settings.trial,
             device=settings.device,
             max_tokens=settings.server.max_tokens,
+            max_drop=settings.drift.max_accuracy_drop,
         )
     finally:
         ledger.close()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from trimtab.drift import DriftKind
 from trimtab.labels import LabelNeeds, missing_labels
 from trimtab.settings import TrainingSettings
+from workers.health import Health
 from workers.plan import JUDGES, STEP_S, WORDS, Plan, Situation, make_plan
 
 NEEDS = TrainingSettings(
@@ -76,8 +77,42 @@ def test_the_plan_table(changes: dict[str, Any], situation: str, rivals: list[st
     assert (plan.situation, tried(plan), plan.default) == (situation, rivals, default)
 
 
+SOUND = Health(
+    like="movie", shares_moved=0.02, confidence_moved=0.01, n=400, accuracy=0.9, n_reference=800,
+    reference_accuracy=0.9, tolerance=0.05, bound=0.03, power=0.8, surplus=0.0, surplus_error=0.01, alpha=0.05,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("drift", "health", "situation", "rivals"),
+    [
+        (DriftKind.COVARIATE_BENIGN, SOUND, "S0", ["reference"]),
+        (DriftKind.COVARIATE_HARMFUL, SOUND, "S0", ["reference"]),
+        (DriftKind.VOCABULARY, SOUND, "S0", ["reference"]),
+        (DriftKind.COVARIATE_BENIGN, replace(SOUND, surplus=0.1), "S3", ["temperature"]),
+        (DriftKind.COVARIATE_BENIGN, replace(SOUND, bound=0.06), "S6", ["head", "lora"]),
+        (DriftKind.COVARIATE_BENIGN, replace(SOUND, shares_moved=0.2), "S6", ["head", "lora"]),
+        (DriftKind.COVARIATE_BENIGN, replace(SOUND, surplus=0.1, bound=0.06), "S6", ["head", "lora"]),
+        (DriftKind.LABEL_SHIFT, SOUND, "S1", ["prior", "head"]),
+        (DriftKind.CONCEPT, SOUND, "S7", ["head", "lora"]),
+        (None, SOUND, "S6", ["prior", "head", "lora"]),
+    ],
+)
+def test_what_labels_show_to_cost_nothing_is_not_trained_on(
+    drift: DriftKind | None, health: Health, situation: str, rivals: list[str]
+) -> None:
+    plan = make_plan(replace(ENOUGH, drift=drift, health=health), NEEDS)
+    assert (plan.situation, tried(plan), plan.default) == (
+        situation,
+        rivals,
+        rivals[-1] if situation != "S1" else "prior",
+    )
+    assert health.words in plan.reasons
+
+
 def test_every_remedy_is_tried_or_left_out_with_a_reason() -> None:
     changed: list[dict[str, Any]] = [{}, {"counts": FEW}, {"counts": {}}, {"drift": DriftKind.CONCEPT}]
+    changed.append({"drift": DriftKind.COVARIATE_BENIGN, "health": SOUND})
     for changes in changed:
         plan = make_plan(replace(ENOUGH, **changes), NEEDS)
         assert sorted([*tried(plan), *(each.name for each in plan.left_out)]) == sorted(JUDGES)

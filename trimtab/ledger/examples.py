@@ -99,6 +99,14 @@ def domains(tx: Connection, model: str, role: str) -> list[str]:
     return list(dict.fromkeys(tx.execute(query).scalars()))
 
 
+def first_versions(tx: Connection, model: str) -> dict[str, int]:
+    """The version with which each domain's references entered."""
+    query = select(table.c.domain, func.min(table.c.version)).where(
+        table.c.model == model, table.c.role == "reference"
+    )
+    return {str(domain): int(n) for domain, n in tx.execute(query.group_by(table.c.domain))}
+
+
 def keys(tx: Connection, model: str, roles: Sequence[str]) -> set[str]:
     """The keys of every example of these roles: what must not be used for another purpose."""
     query = select(table.c.key).where(table.c.model == model, table.c.role.in_(list(roles)))

@@ -29,3 +29,15 @@ def wilson(hits: int, n: int, level: float = 0.95) -> ShareInterval | None:
     centre = (hits + z * z / 2.0) / (n + z * z)
     half = z * math.sqrt(n) / (n + z * z) * math.sqrt(share * (1.0 - share) + z * z / (4.0 * n))
     return ShareInterval(share, max(0.0, centre - half), min(1.0, centre + half), n)
+
+
+def difference_bound(hits: int, n: int, other_hits: int, other_n: int, level: float = 0.95) -> float:
+    """One-sided upper bound of share - other share, of independent samples.
+
+    Newcombe's hybrid of two Wilson intervals: R. G. Newcombe, Statistics in Medicine 17 (1998) 873-890, method 10.
+    Raises ValueError without observations.
+    """
+    one, other = (wilson(*pair, level=2.0 * level - 1.0) for pair in ((hits, n), (other_hits, other_n)))
+    if one is None or other is None:
+        raise ValueError("a difference of shares rests on observations of both")
+    return one.share - other.share + math.hypot(one.high - one.share, other.share - other.low)

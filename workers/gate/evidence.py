@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
@@ -11,9 +12,18 @@ import numpy.typing as npt
 
 from trimtab.stats.tango import Bools, Floats, PairedCounts, paired_counts, weighted_counts
 from workers.evaluate import Scorecard
+from workers.health import Health
 from workers.poisoning import DataReport
 
 Integers = npt.NDArray[np.int64]
+
+
+class Purpose(StrEnum):
+    """What a candidate is for: the last two change no answer, and are judged by other rules."""
+
+    ACCURACY = "accuracy"
+    CONFIDENCE = "confidence"
+    REFERENCES = "references"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +128,10 @@ class Evidence:
         data: What was trained on.
         update: The change of the weights beside accepted ones.
         uses: By domain: how often its gate set has decided before.
+        purpose: What it is for; the rest is of candidates that change no answer:
+        changed: Names of its files that answer and are not the champion's.
+        health: What labels say of the champion on the window.
+        by_domain: The rows of each domain, the new one's too.
     """
 
     delta_norms: Mapping[str, float]
@@ -130,3 +144,7 @@ class Evidence:
     data: DataReport | None = None
     update: Update | None = None
     uses: Mapping[str, int] = field(default_factory=dict)
+    purpose: Purpose = Purpose.ACCURACY
+    changed: frozenset[str] = frozenset()
+    health: Health | None = None
+    by_domain: Mapping[str, Rows] = field(default_factory=dict)

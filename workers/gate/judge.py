@@ -5,10 +5,11 @@ from __future__ import annotations
 from trimtab.settings import GateSettings
 from workers.gate.calibration import calibration, likelihood
 from workers.gate.data import data_checks
-from workers.gate.evidence import Evidence
+from workers.gate.evidence import Evidence, Purpose
 from workers.gate.paired import forgetting, gain
 from workers.gate.slices import flips, slices
 from workers.gate.soundness import integrity, parity, update
+from workers.gate.unchanged import unchanged_checks
 from workers.gate.verdict import Check, Decision, Result, Verdict, decide
 from workers.gate.wear import wear
 
@@ -16,8 +17,7 @@ from workers.gate.wear import wear
 def gate(evidence: Evidence, settings: GateSettings) -> Verdict:
     """Runs every check and decides; `mode` hold never promotes, off promotes whatever is sound as an artefact."""
     artefact = (integrity(evidence), parity(evidence))
-    tests = tuple(forgetting(pair, settings) for pair in evidence.past)
-    checks = (*artefact, *tests, gain(evidence.gain, settings), *_guards(evidence, settings))
+    checks = (*artefact, *_tests(evidence, settings))
     if settings.mode == "off" and all(check.result is Result.PASS for check in artefact):
         return Verdict(
             decision=Decision.PROMOTE, reason="TRIMTAB_GATE__MODE is off: tests not heeded", checks=checks
@@ -26,6 +26,14 @@ def gate(evidence: Evidence, settings: GateSettings) -> Verdict:
     if settings.mode == "hold" and decision is Decision.PROMOTE:
         decision, reason = Decision.HOLD, "every check passed; TRIMTAB_GATE__MODE is hold: a person promotes"
     return Verdict(decision=decision, reason=reason, checks=checks)
+
+
+def _tests(evidence: Evidence, settings: GateSettings) -> tuple[Check, ...]:
+    """What is asked of a candidate for this purpose."""
+    if evidence.purpose is not Purpose.ACCURACY:
+        return unchanged_checks(evidence, settings)
+    kept = (forgetting(pair, settings) for pair in evidence.past)
+    return (*kept, gain(evidence.gain, settings), *_guards(evidence, settings))
 
 
 def _guards(evidence: Evidence, settings: GateSettings) -> tuple[Check, ...]:

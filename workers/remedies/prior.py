@@ -110,7 +110,7 @@ def _corrected(task: Task, best: Shifted, n: int) -> Proposal | Declined:
         return Proposal(
             name=NAME, candidate=candidate, cost=0,
             reason="the classes' shares are back: the correction is dropped",
-            details=_details(best, shift.before),
+            details=_details(best, shift.before) | {"dropped": True},
         )  # fmt: skip
     after = shrunk(shift.before, best.by_em, n)
     log_prior = best.bias + np.log(after / np.maximum(shift.before, LEAST_SHARE))

@@ -17,6 +17,12 @@ from workers.evaluate import Answers
 from workers.task import Task
 
 
+def as_it_is(task: Task) -> Candidate:
+    """The champion."""
+    bundle = replace(task.champion.bundle, version=task.version, digest="")
+    return Candidate(_files(task, {}), Answers(bundle, task.champion.answers))
+
+
 def with_remedy(task: Task, remedy: Remedy) -> Candidate:
     """The champion with another remedy."""
     bundle = replace(task.champion.bundle, version=task.version, digest="", remedy=remedy)

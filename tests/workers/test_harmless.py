@@ -1,0 +1,160 @@
+"""Drifts that cost nothing: references are renewed, or the temperature is refitted, and no answer changes. For real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitoring.calibration import calibrate
+from monitoring.check import Baseline, judge_reading
+from monitoring.detector import Detector, Windows
+from monitoring.mixture import know_domains
+from tests.fixtures.toy_texts import toy_rows
+from tests.fixtures.workshops import MODEL, ToyShop, toy_shop
+from trimtab.adapter import (
+    CONFIG,
+    HEAD,
+    MANIFEST,
+    REFERENCES,
+    REMEDY,
+    WEIGHTS,
+    AdapterManifest,
+    file_digests,
+    sign,
+)
+from trimtab.bundle import Remedy
+from trimtab.datafiles import Row
+from trimtab.drift import DriftKind
+from trimtab.features import References
+from trimtab.jobs import AdaptationJob, JobStatus
+from trimtab.ledger import jobs, versions
+from workers.adapt import run_adaptation
+from workers.workshop import load_version
+
+WINDOWS = Windows(block=10, short=100, long=200)
+
+
+def wordy(n: int, seed: int) -> list[Row]:
+    """Films in more words that say nothing."""
+    return [
+        replace(row, text=f"this {row.text} that", domain="wordy") for row in toy_rows("film", n, seed=seed)
+    ]
+
+
+def adapt(toy: ToyShop, from_seq: int, drift: DriftKind) -> AdaptationJob:
+    with toy.ledger.begin() as tx:
+        cause = {"kind": "drift", "drift": drift}
+        job = jobs.open_job(tx, MODEL, cause=cause, domain="", window_from_seq=from_seq)
+    run_adaptation(toy.shop, toy.claim(job))
+    return toy.job(job.id)
+
+
+@pytest.fixture(scope="module")
+def benign(
+    tmp_path_factory: pytest.TempPathFactory, tiny_base_dir: Path
+) -> Iterator[tuple[ToyShop, AdaptationJob]]:
+    with toy_shop(tmp_path_factory.mktemp("benign"), tiny_base_dir) as toy:
+        toy.create_first(toy_rows("film", 900))
+        yield toy, adapt(toy, toy.stream(wordy(900, seed=5)), DriftKind.COVARIATE_BENIGN)
+
+
+def files_of(toy: ToyShop, n: int) -> dict[str, bytes]:
+    with toy.ledger.read() as tx:
+        digest = versions.get_version(tx, MODEL, n).digest
+    assert digest is not None
+    return toy.shop.store.get(digest)
+
+
+def baseline_of(files: dict[str, bytes]) -> Baseline:
+    references = References.from_bytes(files[REFERENCES])
+    known = know_domains(references.rows)
+    thresholds = tuple(calibrate(rows, known.edges, WINDOWS, 500.0, ordered=False) for rows in known.rows)
+    return Baseline(1, known, references, thresholds)
+
+
+def alarms(toy: ToyShop, n: int, rows: list[Row]) -> bool:
+    """Whether the monitor takes this traffic of a version for drift."""
+    baseline = baseline_of(files_of(toy, n))
+    answers = load_version(toy.shop, None, MODEL, n).answers
+    texts = [row.text for row in rows]
+    detector = Detector(baseline.known, WINDOWS)
+    detector.take(baseline.references.feature_map.rows(answers.outputs(texts), texts))
+    return judge_reading(baseline, detector.read(), (WINDOWS.short, WINDOWS.long), None).alarm
+
+
+def test_a_harmless_drift_renews_the_references_only(benign: tuple[ToyShop, AdaptationJob]) -> None:
+    toy, job = benign
+    assert (job.status, job.reason) == (JobStatus.PROMOTED, "every check passed")
+    assert job.plan is not None
+    assert (job.plan["situation"], job.plan["method"]) == ("S0", "reference")
+    assert any("the loss is at most" in reason for reason in job.plan["reasons"])
+    first, second = files_of(toy, 1), files_of(toy, 2)
+    assert all(first[name] == second[name] for name in (WEIGHTS, CONFIG, HEAD, REMEDY))
+    assert References.from_bytes(second[REFERENCES]).rows.keys() == {"film", "wordy"}
+
+
+def test_the_verdict_says_with_what_power_no_loss_was_seen(benign: tuple[ToyShop, AdaptationJob]) -> None:
+    _, job = benign
+    assert job.verdict is not None
+    checks = {check["name"]: check for check in job.verdict["checks"]}
+    assert checks.keys() == {"integrity", "parity", "unchanged", "benign:wordy"}
+    found = checks["benign:wordy"]
+    assert found["bound"] < found["limit"]
+    assert 0.0 < found["power"] <= 1.0
+    assert found["n"] > 200
+
+
+def test_the_same_answers_to_every_text(benign: tuple[ToyShop, AdaptationJob]) -> None:
+    toy, _ = benign
+    texts = [row.text for domain in ("film", "shop") for row in toy_rows(domain, 50, seed=9)]
+    one, other = (load_version(toy.shop, None, MODEL, n).answers.probabilities(texts) for n in (1, 2))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_the_alarm_does_not_come_again(benign: tuple[ToyShop, AdaptationJob]) -> None:
+    toy, _ = benign
+    later = wordy(WINDOWS.long, seed=77)
+    assert alarms(toy, 1, later)
+    assert not alarms(toy, 2, later)
+    assert alarms(toy, 2, toy_rows("shop", WINDOWS.long, seed=3))
+
+
+def timid(toy: ToyShop, temperature: float) -> None:
+    """Version 2 is version 1 that says everything with this temperature."""
+    files = files_of(toy, 1) | {REMEDY: Remedy(temperature=temperature).to_bytes()}
+    manifest = replace(AdapterManifest.from_bytes(files[MANIFEST]), version=2, files=file_digests(files))
+    digest = toy.shop.store.put(files | sign(manifest, toy.shop.private_key))
+    with toy.ledger.begin() as tx:
+        state = versions.VersionState.ACCEPTED
+        versions.record_version(tx, MODEL, 2, digest, 1, state, manifest=asdict(manifest))
+        versions.promote(tx, MODEL, 2, actor="test", reason="test")
+
+
+def test_answers_that_are_less_sure_than_they_are_right_get_a_temperature(
+    tmp_path: Path, tiny_base_dir: Path
+) -> None:
+    with toy_shop(tmp_path, tiny_base_dir) as toy:
+        toy.create_first(toy_rows("film", 900))
+        timid(toy, 6.0)
+        job = adapt(toy, toy.stream(wordy(900, seed=5), version=2), DriftKind.COVARIATE_BENIGN)
+        assert job.plan is not None
+        assert (job.plan["situation"], job.plan["method"]) == ("S3", "temperature")
+        assert job.status is JobStatus.PROMOTED
+        assert job.verdict is not None
+        found = {check["name"]: check for check in job.verdict["checks"]}
+        assert found.keys() == {
+            "integrity",
+            "parity",
+            "unchanged",
+            "calibration_gain:wordy",
+            "likelihood:film",
+        }
+        assert found["calibration_gain:wordy"]["bound"] > 0
+        assert found["likelihood:film"]["value"] < 1.0
+        first, third = files_of(toy, 1), files_of(toy, 3)
+        assert all(first[name] == third[name] for name in (WEIGHTS, CONFIG, HEAD))
+        assert Remedy.from_bytes(third[REMEDY]).temperature < 6.0
