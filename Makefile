@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 # A constraints file given by the environment also holds for the isolated build of this package.
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: help setup demo test up bench bench-adaptation bench-drift bench-gate bench-serving bench-purity console-tour images-check lint type fmt clean
+.PHONY: help setup demo test up bench bench-adaptation bench-timeline bench-drift bench-gate bench-serving bench-purity console-tour images-check lint type fmt clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ bench: $(STAMP)  ## benchmarks with their report
 
 bench-adaptation: $(STAMP)  ## what adaptation learns and forgets beside other methods, hours; ARGS="--seeds 1 --methods plan,joint,naive"
 	$(BIN)/python -m benchmarks.adaptation $(ARGS)
+
+bench-timeline: $(STAMP)  ## from the alert to the promoted version, stage by stage, five minutes; OUT=DIR, ARGS="--labels 300"
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.adaptation.timeline --out $(or $(OUT),.bench/timeline) $(ARGS)
 
 bench-drift: $(STAMP)  ## the drift monitor beside its peers, half an hour; ARGS=--quick tries it
 	$(BIN)/python -m benchmarks.drift $(ARGS)
