@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,9 @@ from benchmarks.adaptation.data import Domain
 from trimtab.features import Floats
 from trimtab.ledger.examples import Example
 from trimtab.splits import key_of
-from workers.artefact import Candidate, with_references
+from workers.artefact import Candidate
 from workers.fit import ReplaySet, TrainingSet
 from workers.memory import choose, priority_of
-from workers.progress import silent
-from workers.workshop import LoadedVersion
 
 Exemplar = dict[str, Any]
 SALT = "s1"
@@ -65,18 +62,6 @@ def replay_set(memory: Sequence[Exemplar], n_labels: int) -> ReplaySet:
         logits=np.array([each["logits"] for each in memory], dtype=np.float32).reshape(-1, n_labels),
         domains=tuple(each["domain"] for each in memory),
     )
-
-
-def referenced(
-    version: LoadedVersion, past: Mapping[str, TrainingSet], projected: Sequence[str]
-) -> LoadedVersion:
-    """The version with drift references of the past domains' selection texts: what a calibration is read off."""
-    found = {name: _examples(name, each, version.bundle.labels, "reference") for name, each in past.items()}
-    candidate = Candidate(version.files, version.answers)
-    made = with_references(
-        candidate, found, silent, projected=projected, ordered=frozenset(), anchors=[*past][:1]
-    )
-    return replace(version, files=dict(made.files))
 
 
 def _examples(domain: str, texts: TrainingSet, names: Sequence[str], role: str) -> list[Example]:

@@ -52,7 +52,6 @@ class Method:
         learn: Makes the next version; None: a peer goes through the whole stream in a process of its own.
         few: With few labels a domain.
         unlabelled_only: Without labels, on the first domain of the first order alone.
-        referenced: Whether versions carry labelled drift references, which remedies without labels calibrate on.
         replays: Whether exemplars are kept from step to step.
     """
 
@@ -62,7 +61,6 @@ class Method:
     learn: Callable[[Situation], Made] | None
     few: bool = False
     unlabelled_only: bool = False
-    referenced: bool = False
     replays: bool = False
 
     def domains_of(self, order: tuple[str, ...]) -> tuple[str, ...]:
@@ -191,10 +189,8 @@ def silent(_step: int, _of: int) -> None:
 
 
 OURS = Method("plan", "the plan", 2, plan, replays=True)
-FEW = Method("plan-few", "the plan, few labels", 3, plan, few=True, referenced=True, replays=True)
-NO_LABELS = Method(
-    "self-training", "self-training, no labels", 2, self_training, unlabelled_only=True, referenced=True
-)
+FEW = Method("plan-few", "the plan, few labels", 3, plan, few=True, replays=True)
+NO_LABELS = Method("self-training", "self-training, no labels", 2, self_training, unlabelled_only=True)
 AVALANCHE = Method("avalanche", "Avalanche's replay", 1, None)
 # In the order of importance: what is run first.
 METHODS = (

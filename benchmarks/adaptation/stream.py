@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.adaptation.avalanche import through_avalanche
 from benchmarks.adaptation.cells import Cell, Cells, Result
 from benchmarks.adaptation.data import Domain, Study, Texts
-from benchmarks.adaptation.memory import referenced, remember, replay_set
+from benchmarks.adaptation.memory import remember, replay_set
 from benchmarks.adaptation.methods import Made, Method, Situation, start
 from trimtab.adapter import REMEDY
 from trimtab.base import BaseModel, load_base
@@ -149,9 +149,6 @@ class Runner:
             new = seed.learnt(method, order[step - 1])
             started = time.process_time()
             task = self._task(seed, new, seen, lineage)
-            if method.referenced:
-                champion = referenced(task.champion, task.past, task.replay.texts)
-                task = replace(task, champion=champion)
             assert method.learn is not None
             made = method.learn(Situation(task, seen[-1].train.training_set()))
             spent_s = time.process_time() - started

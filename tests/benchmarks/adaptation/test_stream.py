@@ -13,8 +13,6 @@ from benchmarks.adaptation.cells import Cells
 from benchmarks.adaptation.data import Study
 from benchmarks.adaptation.methods import METHODS, NO_LABELS, OURS, Method, Situation, naive
 from benchmarks.adaptation.stream import MEMORY, Runner, Seed, packed, unpacked
-from trimtab.adapter import REFERENCES
-from trimtab.features import References
 
 ORDER = ("shop", "club")
 OWN = [method for method in METHODS if method.learn is not None]
@@ -118,22 +116,6 @@ def test_a_task_holds_no_text_twice_and_none_of_the_tests(runner: Runner, study:
         assert not tests & set(every)
         assert (list(task.past), len(task.known)) == (past, known)
         assert task.version == task.champion.n + 1
-
-
-def test_references_hold_the_labelled_selection_texts_of_the_past(runner: Runner, study: Study) -> None:
-    seed, tasks = Seed(study, 0), []
-
-    def look(situation: Situation):
-        tasks.append(situation.task)
-        return naive(situation)
-
-    runner.chain(seed, Method("referenced", "referenced", 1, look, referenced=True), ORDER)
-    for task, past in zip(tasks, (["film"], ["film", "shop"]), strict=True):
-        references = References.from_bytes(task.champion.files[REFERENCES])
-        assert list(references.rows) == past
-        for name in past:
-            truth = seed.domains[name].selection.labels
-            assert references.truth[name].tolist() == truth.tolist()
 
 
 def test_the_plan_tells_what_it_chose_among(runner: Runner, study: Study) -> None:
