@@ -1,6 +1,6 @@
 """`python -m benchmarks.gate`: 100 bad candidates of seven kinds, good ones, and the gate's level and power.
 
-Candidates on the demo's base and texts take about half a minute of CPU each, the simulation minutes. Everything is kept
+Candidates on the demo's base and texts take about half a minute of CPU each, the simulation five. Everything is kept
 in --out as it is found; what is there is not run again.
 """
 
@@ -26,7 +26,7 @@ from trimtab.settings import TrainingSettings
 PARTS = ("bad", "simulated")
 PAST, NEW = "movie", "tweets"
 MARGIN, GAIN = 0.03, 0.05
-N_FIRST, N_TRAFFIC, N_FRESH = 2500, 900, 800
+N_FIRST, N_TRAFFIC, N_FRESH = 1800, 600, 600
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Sizes:
 
     bad: int = 100
     good: int = 5
-    draws: int = 1000
+    draws: int = 2000
     curve: int = 200
 
 

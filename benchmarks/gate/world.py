@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +57,11 @@ class World:
 
 @dataclass(frozen=True)
 class Service:
-    """One opened service."""
+    """One opened service; `first` is version 1, which all services share: each text is asked once for all of them."""
 
     shop: Workshop
     settings: Settings
+    first: LoadedVersion
 
     def send(self, sent: Sequence[Sent]) -> Lease:
         """Answers the requests, takes their labels, opens a job for the window and claims it."""
@@ -92,7 +94,7 @@ class Service:
                 at_least=shop.training.min_train_labels,
             )
             version = versions.reserve_version(tx, MODEL, job.id)
-        champion = load_version(shop, load_base(material.model.base, shop.device), MODEL, material.champion)
+        champion = self.first
         plan = make_plan(material.situation(champion.bundle.remedy, "cpu"), shop.training)
         task = make_task(shop, champion, material, plan, version, silent)
         made = make(task, material)
@@ -113,10 +115,7 @@ class Service:
         return loaded
 
     def _answers(self, texts: Sequence[str]) -> list[str]:
-        first = self.version(1)
-        if first is None:
-            raise RuntimeError("version 1 cannot be served")
-        return [first.bundle.labels[i] for i in first.answers.predicted(texts)]
+        return [self.first.bundle.labels[i] for i in self.first.answers.predicted(texts)]
 
     def champion(self) -> int:
         with self.shop.ledger.read() as tx:
@@ -144,9 +143,16 @@ def service(world: World, name: str, training: TrainingSettings) -> Iterator[Ser
     settings = _settings(home, training)
     try:
         with open_workshop(settings) as shop:
-            yield Service(shop, settings)
+            yield Service(shop, settings, _first(world.home / FIRST))
     finally:
         shutil.rmtree(home)
+
+
+@cache
+def _first(home: Path) -> LoadedVersion:
+    """Version 1, loaded once."""
+    with open_workshop(_settings(home, TrainingSettings())) as shop:
+        return load_version(shop, None, MODEL, 1)
 
 
 def accuracy(version: LoadedVersion, rows: Sequence[Row]) -> float:
