@@ -47,5 +47,7 @@ def _of_adapter(files: Mapping[str, bytes], base: BaseModel) -> list[str]:
     widest = max((len(down) for _, down, _ in pairs), default=rank)
     found = [f"the base has no linear layer {name}" for name in unknown[:1]]
     if learnt_on not in {None, base.digest}:
-        found.append(f"its weights were trained on a base with digest {learnt_on[:16]}, not {base.digest[:16]}")
+        found.append(
+            f"its weights were trained on a base with digest {learnt_on[:16]}, not {base.digest[:16]}"
+        )
     return found + [f"rank {n} is above {MAX_RANK}" for n in {max(rank, widest)} if n > MAX_RANK]

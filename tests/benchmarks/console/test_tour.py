@@ -49,9 +49,7 @@ def test_a_broken_requirement_is_told() -> None:
         require(False, "seven predictions failed")
 
 
-@pytest.mark.parametrize(
-    "word", ["Promoted", "Rejected", "Held for a person", "Failed", "Timed out"]
-)
+@pytest.mark.parametrize("word", ["Promoted", "Rejected", "Held for a person", "Failed", "Timed out"])
 def test_every_end_of_a_job_ends_the_wait(word: str) -> None:
     assert tour.ENDED.search(word)
 

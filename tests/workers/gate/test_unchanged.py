@@ -39,7 +39,8 @@ def swapped(found: Rows) -> Rows:
 
 
 def _log(logit: np.ndarray) -> np.ndarray:
-    return -np.log1p(np.exp(np.stack([logit, -logit], axis=1)))
+    found: np.ndarray = -np.log1p(np.exp(np.stack([logit, -logit], axis=1)))
+    return found
 
 
 def evidence(purpose: Purpose, **changes: Any) -> Evidence:
