@@ -14,4 +14,4 @@ def test_a_set_serves_twenty_times(uses: int, result: Result) -> None:
 
 
 def test_a_worn_set_says_what_renews_it() -> None:
-    assert "randomly requested labels of 'film'" in wear("film", 3, GateSettings(max_uses=3)).detail
+    assert "labels of 'film', asked for at random" in wear("film", 3, GateSettings(max_uses=3)).detail
