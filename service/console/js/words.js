@@ -131,6 +131,9 @@ export function checkOf(name) {
     update: "An update like those before",
     flips: "Answers change where they should",
     use: "The gate set is not worn",
+    unchanged: "No answer changes",
+    benign: "Labels show no loss",
+    calibration_gain: "Its probabilities are likelier",
     trial: "A trial on real traffic",
     data: "Training data",
   };
