@@ -200,7 +200,7 @@ METHODS = (
     Method("head", "head refit", 1, head, replays=True),
     FEW,
     NO_LABELS,
-    Method("ewc", "EWC", 2, ewc),
+    Method("ewc", "EWC", 3, ewc),
     AVALANCHE,
     Method("derpp", "DER++ alone", 1, derpp, replays=True),
 )
