@@ -26,7 +26,7 @@ from workers.preparing import make_task, window_features
 from workers.progress import JobProgress, Report, StepsInPlan
 from workers.publish import Outcome, bits_of, hold, new_examples, publish
 from workers.task import Proposal, Task
-from workers.weighing import weigh
+from workers.weighing import learns_from_labels, weigh
 from workers.workshop import LoadedVersion, Workshop, load_version
 
 
@@ -122,6 +122,8 @@ def judge_and_publish(
     told = verdict.as_json() | {"selection": choice.as_json()}
     provenance = describe(case.job, material, case.plan, task, choice, chosen)
     files, manifest = seal(candidate, told, provenance, shop.private_key)
+    if verdict.unfit and not learns_from_labels(chosen):
+        material = material.without_training_rows()
     task.report("publishing", 0, 1)
     outcome = Outcome(
         deliver(shop, candidate.bundle.base, files),

@@ -98,6 +98,10 @@ class Material:
         return replace(self, rows=dict.fromkeys(self.rows, ()), reference=())
 
     @property
+    def without_training_rows(self) -> Material:
+        """Without the labelled rows of the training part."""
+        return replace(self, rows={**self.rows, "train": ()})
+
     def held_out(self) -> frozenset[str]:
         """Keys of the gate sets' texts, the new one's too."""
         kept = {example.key for group in self.gate_sets.values() for example in group}

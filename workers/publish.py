@@ -73,7 +73,7 @@ def publish(shop: Workshop, lease: Lease, material: Material, task: Task, outcom
         gate_history.record_uses(tx, model, job.id, {d: len(kept) for d, kept in material.gate_sets.items()})
         if verdict.decision is Decision.PROMOTE:
             remember(tx, shop.memory.budget, material, task, outcome)
-        elif any(check.name == POISONED and check.result is Result.FAIL for check in verdict.checks):
+        if any(check.name == POISONED and check.result is Result.FAIL for check in verdict.checks):
             gate_history.quarantine_window(tx, _window(job, material, task.version, verdict.reason))
         if on_trial:
             return _put_on_trial(tx, lease, material, manifest.version, told)

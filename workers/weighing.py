@@ -102,7 +102,8 @@ def weigh(
         # What a dropped correction had turned right may turn wrong again: these answers were accepted before it.
         rows=None if proposal.back_to else rows_of([*past.values(), new], task, proposal, weighted=weighted),
         problems=problems,
-        data=data_report(task, material) if learns_from_labels(proposal) else None,
+        data=data_report(task, material),
+        learns=learns_from_labels(proposal),
         update=None if problems else _update(shop, task, proposal),
         uses=material.uses,
         purpose=PURPOSES.get(proposal.name, Purpose.ACCURACY),
@@ -179,12 +180,12 @@ def rows_of(sets: Sequence[GateSet], task: Task, proposal: Proposal, *, weighted
 
 
 def learns_from_labels(proposal: Proposal) -> bool:
-    """Whether the window's labels have a part in it: else they may be as bad as they like."""
+    """Whether the training part's labels have a part in it: else what is wrong with them does not speak against it."""
     return not proposal.name.startswith(("prior", "temperature", "centre", "known", "reference"))
 
 
 def data_report(task: Task, material: Material) -> DataReport | None:
-    """What the training rows are like; None where nothing was trained on."""
+    """What the training rows are like, whether they were trained on or not; None where there are none."""
     rows = material.rows["train"]
     if not rows:
         return None

@@ -13,7 +13,7 @@ from monitoring.calibration import calibrate
 from monitoring.check import Baseline, judge_reading
 from monitoring.detector import Detector, Windows
 from monitoring.mixture import know_domains
-from tests.fixtures.toy_texts import toy_rows
+from tests.fixtures.toy_texts import LABELS, toy_rows
 from tests.fixtures.workshops import MODEL, ToyShop, toy_shop
 from trimtab.adapter import (
     CONFIG,
@@ -31,10 +31,13 @@ from trimtab.datafiles import Row
 from trimtab.drift import DriftKind
 from trimtab.features import References
 from trimtab.jobs import AdaptationJob, JobStatus
-from trimtab.ledger import jobs, versions
+from trimtab.ledger import gate_history, jobs, versions
+from trimtab.ledger.examples import list_examples
+from trimtab.splits import key_of, part_of
 from workers.adapt import run_adaptation
 from workers.workshop import load_version
 
+DATA = {"data:labels", "data:clients", "data:duplicates", "data:classes"}
 WINDOWS = Windows(block=10, short=100, long=200)
 
 
@@ -101,7 +104,7 @@ def test_the_verdict_says_with_what_power_no_loss_was_seen(benign: tuple[ToyShop
     _, job = benign
     assert job.verdict is not None
     checks = {check["name"]: check for check in job.verdict["checks"]}
-    assert checks.keys() == {"integrity", "parity", "unchanged", "benign:wordy"}
+    assert checks.keys() == {"integrity", "parity", "unchanged", "benign:wordy", *DATA}
     found = checks["benign:wordy"]
     assert found["bound"] < found["limit"]
     assert 0.0 < found["power"] <= 1.0
@@ -121,6 +124,42 @@ def test_the_alarm_does_not_come_again(benign: tuple[ToyShop, AdaptationJob]) ->
     assert alarms(toy, 1, later)
     assert not alarms(toy, 2, later)
     assert alarms(toy, 2, toy_rows("shop", WINDOWS.long, seed=3))
+
+
+def domains_of(toy: ToyShop, role: str) -> set[str]:
+    with toy.ledger.read() as tx:
+        return {example.domain for example in list_examples(tx, MODEL, role)}
+
+
+def test_labels_that_it_did_not_learn_from_are_there_for_the_next_job(
+    benign: tuple[ToyShop, AdaptationJob],
+) -> None:
+    toy, _ = benign
+    assert domains_of(toy, "memory") == {"film", "wordy"}
+
+
+def test_labels_that_are_flipped_do_not_enter_the_memory_unseen(tmp_path: Path, tiny_base_dir: Path) -> None:
+    """One of four clients turns its training labels round: what judges is right, the version is promoted."""
+    opposite = dict(zip(LABELS, reversed(LABELS), strict=True))
+    rows = [
+        replace(row, label=opposite[row.label])
+        if i % 4 == 0 and part_of(key_of(row.text)) == "train"
+        else row
+        for i, row in enumerate(wordy(900, seed=5))
+    ]
+    with toy_shop(tmp_path, tiny_base_dir) as toy:
+        toy.create_first(toy_rows("film", 900))
+        first = toy.stream(rows, clients=("mallory", "ann", "bob", "cid"))
+        job = adapt(toy, first, DriftKind.COVARIATE_BENIGN)
+        assert job.plan is not None
+        assert (job.status, job.plan["method"]) == (JobStatus.PROMOTED, "reference")
+        assert "labels of the training part are not kept: data:labels" in job.reason
+        assert "'mallory'" in job.reason
+        assert domains_of(toy, "memory") == {"film"}
+        assert domains_of(toy, "gate") == {"film", "wordy"}
+        with toy.ledger.read() as tx:
+            (window,) = gate_history.quarantined(tx, MODEL)
+    assert (window.from_seq, window.to_seq) == (first, first + 899)
 
 
 def timid(toy: ToyShop, temperature: float) -> None:
@@ -152,6 +191,7 @@ def test_answers_that_are_less_sure_than_they_are_right_get_a_temperature(
             "unchanged",
             "calibration_gain:wordy",
             "likelihood:film",
+            *DATA,
         }
         assert found["calibration_gain:wordy"]["bound"] > 0
         assert found["likelihood:film"]["value"] < 1.0

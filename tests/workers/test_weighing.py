@@ -112,9 +112,13 @@ def test_under_a_prior_correction_old_examples_count_by_their_class_today(case: 
     assert (found.rows.weights[-len(material.rows["gate"]) :] == 1.0).all()
 
 
-def test_labels_that_had_no_part_in_it_are_not_judged(case: Case) -> None:
+def test_labels_that_had_no_part_in_it_are_looked_at(case: Case) -> None:
+    """They would enter the memory."""
     toy, task, material, proposal = case
-    assert weigh(toy.shop, task, corrected(task), material).data is None
+    found = weigh(toy.shop, task, corrected(task), material)
+    assert found.data is not None
+    assert (found.learns, found.data.n) == (False, len(material.rows["train"]))
+    assert weigh(toy.shop, task, proposal, material).learns
     assert learns_from_labels(proposal)
     assert not learns_from_labels(replace(proposal, name="known:3"))
     assert data_report(task, replace(material, rows={**material.rows, "train": ()})) is None

@@ -125,7 +125,8 @@ class Evidence:
         past: Every past domain against the champion, and against the versions that were first accepted on it.
         gain: The new domain against the champion.
         rows: All gate examples together.
-        data: What was trained on.
+        data: The labelled rows of the training part.
+        learns: Whether the candidate was made with them; else they only may enter the memory.
         update: The change of the weights beside accepted ones.
         uses: By domain: how often its gate set has decided before.
         purpose: What it is for; the rest is of candidates that change no answer:
@@ -143,6 +144,7 @@ class Evidence:
     rows: Rows | None = None
     data: DataReport | None = None
     update: Update | None = None
+    learns: bool = True
     uses: Mapping[str, int] = field(default_factory=dict)
     purpose: Purpose = Purpose.ACCURACY
     changed: frozenset[str] = frozenset()

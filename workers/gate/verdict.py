@@ -9,6 +9,7 @@ from typing import Any
 
 # Kinds of checks that only guard: they reject where harm is shown, and too little data for that holds nothing up.
 GUARDS = frozenset({"update", "calibration", "likelihood", "flips", "slices"})
+DATA = "data"  # kind of the checks of the training rows
 
 
 class Result(StrEnum):
@@ -67,6 +68,11 @@ class Verdict:
     def as_json(self) -> dict[str, Any]:
         """Plain JSON object, as in gate.json and the job's verdict."""
         return {
+    @property
+    def unfit(self) -> tuple[Check, ...]:
+        """What speaks against learning from the training rows."""
+        return tuple(check for check in self.checks if check.kind == DATA and check.result is not Result.PASS)
+
             "verdict": self.decision.value,
             "reason": self.reason,
             "checks": [asdict(c) for c in self.checks],
@@ -79,13 +85,18 @@ def decide(checks: Sequence[Check]) -> tuple[Decision, str]:
     waiting = [check for check in checks if check.result is Result.INSUFFICIENT and check.kind not in GUARDS]
     for found, decision in ((failed, Decision.REJECT), (waiting, Decision.HOLD)):
         if found:
-            return decision, "; ".join(f"{check.name}: {check.detail}" for check in found)
+            return decision, in_words(found)
     return Decision.PROMOTE, "every check passed"
 
 
 def passed(sound: bool) -> Result:
     """Pass or fail, for what needs no data."""
     return Result.PASS if sound else Result.FAIL
+def in_words(checks: Sequence[Check]) -> str:
+    """What these checks say."""
+    return "; ".join(f"{check.name}: {check.detail}" for check in checks)
+
+
 
 
 def not_passed(*, shown: bool) -> Result:

@@ -304,4 +304,31 @@ def test_losses_in_a_class_that_is_rare_today_weigh_little() -> None:
 
 def test_losses_in_a_class_that_is_common_today_weigh_much() -> None:
     assert judged(past=(weighted(1500, 20, 0, 1.0),)).decision is Decision.PROMOTE
+
+
+FLIPPED = DataReport(n=200, n_labels=2, clients={"a": 100, "b": 100}, contradictions={"a": 95})
+
+
+def test_flipped_labels_reject_only_what_learnt_from_them() -> None:
+    """Else the version may serve, its reason says why the labels are not kept."""
+    assert judged(data=FLIPPED).decision is Decision.REJECT
+    verdict = judged(data=FLIPPED, learns=False)
+    assert verdict.decision is Decision.PROMOTE
+    assert [each.name for each in verdict.unfit] == ["data:labels"]
+    assert verdict.reason.startswith(
+        "every check passed; labels of the training part are not kept: data:labels"
+    )
+
+
+def test_labels_that_are_fit_need_no_word() -> None:
+    fit = replace(FLIPPED, contradictions={})
+    verdict = judged(data=fit, learns=False)
+    assert (verdict.decision, verdict.reason, verdict.unfit) == (Decision.PROMOTE, "every check passed", ())
+
+
+def test_what_is_wrong_with_labels_that_were_not_learnt_from_is_no_other_reason() -> None:
+    """A candidate that is refused for something else is refused for that."""
+    verdict = judged(data=FLIPPED, learns=False, past=(pair(1500, 120, 40),))
+    assert verdict.decision is Decision.REJECT
+    assert "data:" not in verdict.reason
     assert judged(past=(weighted(1500, 20, 0, 5.0),)).decision is not Decision.PROMOTE
