@@ -234,12 +234,12 @@ def _incumbents(shop: Workshop, task: Task, each: GateSet, material: Material) -
 def _first(
     shop: Workshop, task: Task, each: GateSet, kept: Sequence[Example], material: Material
 ) -> Scorecard:
-    """How the version first accepted answered: as it was recorded, else it is asked again."""
-    bits = material.bits.get(each.domain, {})
-    if all(example.key in bits for example in kept):
-        right = np.array([bits[example.key].right for example in kept])
-        return scorecard(np.where(right, each.truth, -1), each.truth)
-    first = min(example.version for example in kept)
+    """How the version first accepted answered: as was recorded, else it is asked; a later version's word is none."""
+    first, bits = min(example.version for example in kept), material.bits.get(each.domain, {})
+    recorded = [bits.get(example.key) for example in kept]
+    said = [bit.right for bit in recorded if bit is not None and bit.version == first]
+    if len(said) == len(kept):
+        return scorecard(np.where(said, each.truth, -1), each.truth)
     loaded: dict[int, LoadedVersion] = {version.n: version for version in task.known}
     judge = loaded.get(first) or load_version(shop, task.base, task.champion.bundle.model, first)
     return each.answered(judge.answers)

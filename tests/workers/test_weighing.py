@@ -146,6 +146,20 @@ def test_recorded_first_answers_stand_for_the_version_itself(case: Case) -> None
         assert (found.past[1].incumbent.right == right).all()
 
 
+def test_answers_of_a_later_version_are_no_first_answers(case: Case) -> None:
+    """Bits that a later version left: the version first accepted is asked, so that what was lost before it counts."""
+    toy, task, material, proposal = case
+    later = replace(task, champion=replace(task.champion, n=7))
+    film = past_set(proposal, material, "film", material.gate_sets["film"])
+    right = film.answered(task.champion.answers).right
+    bits = {e.key: Bit(1, bool(bit)) for e, bit in zip(material.gate_sets["film"], right, strict=True)}
+    renewed = material.gate_sets["film"][int(right.argmax())].key
+    bits[renewed] = Bit(5, False)
+    found = weigh(toy.shop, later, proposal, replace(material, bits={"film": bits}))
+    assert found.past[1].against == "first accepted 1"
+    assert (found.past[1].incumbent.right == right).all()
+
+
 def test_without_gate_labels_there_is_still_evidence(case: Case) -> None:
     toy, task, material, proposal = case
     bare = replace(material, rows={**material.rows, "gate": ()}, gate_sets={})
