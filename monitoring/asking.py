@@ -18,6 +18,7 @@ from trimtab.labels import HELD_OUT
 from trimtab.ledger import Ledger, examples, feedback, jobs, label_requests
 from trimtab.ledger.clock import now
 from trimtab.ledger.events import record_event
+from trimtab.ledger.gate_history import outside, quarantined
 from trimtab.ledger.label_requests import LAPSED, NewRequest, RequestState
 from trimtab.ledger.windows import WindowText, window_texts
 from trimtab.settings import LabelsSettings
@@ -82,10 +83,11 @@ def lacking(missing: Mapping[str, int], n_open: Mapping[str, int], max_open: int
 
 
 def choose_requests(tx: Connection, job: AdaptationJob, wanted: Mapping[str, int]) -> list[NewRequest]:
-    """Texts of the job's window that nobody labelled, and that are kept for no other purpose."""
+    """Texts of the job's window that nobody labelled, kept for no other purpose, and not in quarantine."""
     asked = {key: at for key, at in label_requests.asked(tx, job.id).items() if at not in LAPSED}
     kept = examples.keys(tx, job.model, (*HELD_OUT, "memory"))
-    texts = distinct(window_texts(tx, job.model, job.window_from_seq, MAX_WINDOW))
+    window = window_texts(tx, job.model, job.window_from_seq, MAX_WINDOW)
+    texts = distinct(outside(window, quarantined(tx, job.model)))
     if not texts:
         return []
     candidates = candidates_of(texts, job.id, kept | asked.keys())

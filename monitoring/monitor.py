@@ -73,8 +73,9 @@ def tick(station: Station) -> bool:
             watch_model(station, name)
     with _surviving("jobs"):
         look_after_jobs(station)
-    with _surviving("labels"):
+    with _surviving("renewing"):
         station.renewing.renew()
+    with _surviving("labels"):
         station.asking.ask()
     station.queue.show()
     station.expiry.expire()

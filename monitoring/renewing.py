@@ -51,6 +51,7 @@ class Renewing:
 
     def _renew(self, model: str) -> int:
         with self.ledger.begin() as tx:
+            gate_labels.drop_orphans(tx, model)
             take_in(tx, model, self.settled_s)
             retire_worn(tx, model, self.gate.max_uses)
             return ask(tx, model, self.gate, min(AT_ONCE, self.labels.max_open))
@@ -63,16 +64,21 @@ class Renewing:
 
 
 def take_in(tx: Connection, model: str, settled_s: float = 0.0) -> int:
-    """Make gate examples of the answers that are older; returns how many there were."""
+    """Make gate examples of the answers that are older; returns how many there were.
+
+    They share the fate of their set's oldest example: on probation they go with the version that brought it.
+    """
     settled = now(tx) - settled_s
     came = [each for each in gate_labels.answers(tx, model) if each.settled_at <= settled]
-    first = {
-        domain: min(example.version for example in examples.list_examples(tx, model, "gate", domain))
+    oldest = {
+        domain: min(
+            examples.list_examples(tx, model, "gate", domain), key=lambda each: (each.version, each.id)
+        )
         for domain in {each.domain for each in came}.intersection(examples.domains(tx, model, "gate"))
     }
-    known = [each for each in came if each.domain in first]
-    added = examples.add_examples(tx, (_example(model, each, first[each.domain]) for each in known))
-    for domain, version in first.items():
+    known = [each for each in came if each.domain in oldest]
+    added = examples.add_examples(tx, (_example(each, oldest[each.domain]) for each in known))
+    for domain, version in ((domain, example.version) for domain, example in oldest.items()):
         # What this version did not answer, the worker asks it when it judges.
         right = {
             each.key: each.label == each.predicted
@@ -166,9 +172,9 @@ def _request(text: WindowText) -> NewRequest:
     return NewRequest(seq=text.seq, key=text.key, part=text.part, reason=Reason.GATE)
 
 
-def _example(model: str, answer: GateAnswer, version: int) -> Example:
+def _example(answer: GateAnswer, oldest: Example) -> Example:
     return Example(
-        model=model, domain=answer.domain, role="gate", text=answer.text, label=answer.label, key=answer.key,
-        version=version, source="traffic", prediction_id=answer.prediction_id, client=answer.client or None,
-        label_source="human",
+        model=oldest.model, domain=answer.domain, role="gate", text=answer.text, label=answer.label, key=answer.key,
+        version=oldest.version, job_id=oldest.job_id, probation=oldest.probation, retired_by=oldest.retired_by,
+        source="traffic", prediction_id=answer.prediction_id, client=answer.client or None, label_source="human",
     )  # fmt: skip

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from trimtab.drift import DriftKind
 from trimtab.ledger import examples, feedback
 from trimtab.ledger.feedback import LabelledRow
+from trimtab.ledger.gate_history import outside, quarantined
 from trimtab.ledger.given import given_rows
 from trimtab.settings import TrainingSettings
 from trimtab.splits import key_of
@@ -88,11 +89,11 @@ def missing_labels(counts: Mapping[str, Mapping[str, int]], needs: LabelNeeds) -
 
 
 def usable_counts(tx: Connection, model: str, from_seq: int) -> dict[str, dict[str, int]]:
-    """Labelled texts since a sample that an adaptation may use, by part and class."""
+    """Labelled texts since a sample that an adaptation may use, by part and class: none of a quarantined window."""
     held_out = examples.keys(tx, model, HELD_OUT)
     remembered = examples.keys(tx, model, ("memory",))
-    labelled = [*feedback.labelled(tx, model, from_seq), *given_rows(tx, model)]
-    rows = usable(labelled, held_out, remembered)
+    traffic = outside(feedback.labelled(tx, model, from_seq), quarantined(tx, model))
+    rows = usable([*traffic, *given_rows(tx, model)], held_out, remembered)
     return {part: dict(Counter(row.label for row in each)) for part, each in rows.items()}
 
 

@@ -19,9 +19,10 @@ from tests.fixtures.references import traffic
 from tests.monitoring.conftest import MODEL, Place
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.labels import LabelNeeds, missing_labels, usable, usable_counts
-from trimtab.ledger import Ledger, events, examples, feedback, jobs, label_requests, samples
+from trimtab.ledger import Ledger, events, examples, feedback, gate_history, jobs, label_requests, samples
 from trimtab.ledger.examples import Example
 from trimtab.ledger.feedback import FeedbackItem
+from trimtab.ledger.gate_history import Window
 from trimtab.ledger.label_requests import AT_RANDOM, Labeller, LabelRequest, RequestState
 from trimtab.ledger.windows import WindowText, window_texts
 from trimtab.settings import LabelsSettings
@@ -103,6 +104,25 @@ def test_as_many_as_are_missing_and_not_asked_for(
     missing: dict[str, int], n_open: dict[str, int], max_open: int, expected: dict[str, int]
 ) -> None:
     assert lacking(missing, n_open, max_open) == expected
+
+
+def test_a_window_in_quarantine_has_no_labels_and_none_are_asked_of_it(ledger: Ledger) -> None:
+    """What nothing is learnt from counts for nothing: a job goes on waiting, and asks of what came later."""
+    job = waiting(ledger)
+    with ledger.begin() as tx:
+        labels = [FeedbackItem(prediction_id=f"p{n}", label=("neg", "pos")[n % 2]) for n in range(200)]
+        feedback.record_feedback(tx, labels)
+    assert recount(ledger, job) == {}
+    with ledger.begin() as tx:
+        window = Window(model=MODEL, from_seq=1, to_seq=300, reason="labels were flipped")
+        gate_history.quarantine_window(tx, window)
+    assert recount(ledger, job) == missing_labels({}, NEEDS)
+    asking(ledger).ask()
+    asked = requests(ledger)
+    assert asked
+    assert min(request.seq for request in asked) > 300
+    answer(ledger, asked, "neg")
+    assert sum(recount(ledger, job).values()) < sum(missing_labels({}, NEEDS).values())
 
 
 def test_a_waiting_job_asks_for_what_it_lacks_once(ledger: Ledger) -> None:

@@ -18,7 +18,7 @@ from tests.fixtures.references import traffic
 from tests.monitoring.conftest import DRIFT, MODEL, Place, calibrated, feed, open_place, settings_in
 from trimtab.errors import QueueUnavailable
 from trimtab.jobs import JobStatus
-from trimtab.ledger import jobs, locks, reports
+from trimtab.ledger import jobs, label_requests, locks, reports
 from trimtab.ledger.schema import monitor_state
 from trimtab.metrics import MONITOR_ERRORS
 from trimtab.settings import MonitorSettings, PolicySettings
@@ -145,6 +145,22 @@ def test_a_model_that_cannot_be_checked_does_not_stop_the_others(place: Place, s
         reports.save_state(tx, state)
     feed(place, station, 10, 0.0)
     assert place.reports()[0].last_seq == 100
+
+
+def test_labels_are_asked_for_where_gate_sets_cannot_be_renewed(place: Place, station: Station) -> None:
+    feed(place, station, 90, 0.0)
+    with place.ledger.begin() as tx:
+        tx.execute(update(monitor_state).values(body="no state at all"))
+        job = jobs.open_job(
+            tx, MODEL, cause={}, domain="", window_from_seq=1, status=JobStatus.WAITING_FOR_LABELS,
+            missing={"gate": 3}, deadline_at=4e9,
+        )  # fmt: skip
+    station.renewing._looked_at.clear()
+    errors = MONITOR_ERRORS.labels("renewing")._value.get()
+    assert tick(station)
+    assert MONITOR_ERRORS.labels("renewing")._value.get() == errors + 1
+    with place.ledger.read() as tx:
+        assert label_requests.asked(tx, job.id)
 
 
 def test_rows_of_another_width_are_left_out(place: Place, station: Station) -> None:

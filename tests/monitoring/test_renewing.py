@@ -13,7 +13,17 @@ from monitoring.asking import Asking
 from monitoring.renewing import AT_ONCE, Renewing, choose, retire_worn
 from tests.fixtures.ledgers import block, filled_model, sample
 from trimtab.drift import DriftReport, DriftState, MonitorState
-from trimtab.ledger import Ledger, events, examples, gate_history, jobs, label_requests, reports, samples
+from trimtab.ledger import (
+    Ledger,
+    events,
+    examples,
+    gate_history,
+    gate_labels,
+    jobs,
+    label_requests,
+    reports,
+    samples,
+)
 from trimtab.ledger.clock import now
 from trimtab.ledger.examples import Example, list_examples
 from trimtab.ledger.gate_history import Bit
@@ -138,6 +148,67 @@ def test_the_answers_join_the_set_and_nothing_else(ledger: Ledger) -> None:
     assert {key for key in joined if key in bits} == {request.key for request in found[5:]}
     assert {bits[request.key] for request in found[5:]} == {Bit(1, False)}
     assert not joined & held_out
+
+
+def tweets(ledger: Ledger, **changes: Any) -> None:
+    """Half of the traffic is tweets, and version 2 brought a gate set of five of them, on probation."""
+    with ledger.begin() as tx:
+        tx.execute(update(predictions).where(predictions.c.seq <= N // 2).values(domain="tweets"))
+        values: dict[str, Any] = {
+            "domain": "tweets",
+            "version": 2,
+            "job_id": "j2",
+            "probation": True,
+        } | changes
+        examples.add_examples(tx, (gate_example(f"tweet {i}", **values) for i in range(5)))
+
+
+def renewed_tweets(ledger: Ledger, *, n: int = 10) -> Renewing:
+    """The set of tweets has grown to n."""
+    chore = renewing(ledger, GateSettings(target_n=n))
+    chore.renew()
+    asked = [request for request in requests(ledger) if request.gate_set == "tweets"]
+    answer(ledger, asked[: n - 5])
+    chore.renew()
+    assert len(tweets_of(ledger)) == n
+    return chore
+
+
+def tweets_of(ledger: Ledger) -> list[Example]:
+    with ledger.read() as tx:
+        return list_examples(tx, MODEL, "gate", "tweets")
+
+
+def test_what_joins_a_set_on_probation_shares_its_fate(ledger: Ledger) -> None:
+    """A version that is stepped back from leaves no gate set behind, nor anything that asks or answers for one."""
+    tweets(ledger)
+    chore = renewed_tweets(ledger)
+    assert {(each.version, each.job_id, each.probation) for each in tweets_of(ledger)} == {(2, "j2", True)}
+    with ledger.begin() as tx:
+        examples.demote(tx, MODEL, [each.key for each in tweets_of(ledger)[:2]])
+    chore.renew()
+    answered, asked = [request for request in requests(ledger) if request.gate_set == "tweets"]
+    answer(ledger, [answered])
+    with ledger.begin() as tx:
+        examples.remove_probation(tx, MODEL, 2)
+    chore.renew()
+    assert tweets_of(ledger) == []
+    assert asked.key not in {request.key for request in requests(ledger)}
+    with ledger.read() as tx:
+        assert list_examples(tx, MODEL, "selection") == []
+    tweets(ledger, version=3, job_id="j3")
+    with ledger.read() as tx:
+        assert gate_labels.answers(tx, MODEL) == []
+
+
+def test_what_joins_a_set_that_is_kept_is_kept(ledger: Ledger) -> None:
+    tweets(ledger)
+    renewed_tweets(ledger)
+    with ledger.begin() as tx:
+        examples.confirm_probation(tx, MODEL, 2)
+        examples.remove_probation(tx, MODEL, 2)
+    assert len(tweets_of(ledger)) == 10
+    assert not any(each.probation for each in tweets_of(ledger))
 
 
 def test_an_answer_may_be_corrected_for_a_while(ledger: Ledger) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from tests.fixtures.ledgers import block, filled_model, sample
 from trimtab.labels import LabelNeeds, missing_labels, usable, usable_counts
-from trimtab.ledger import Ledger, examples, feedback, samples
+from trimtab.ledger import Ledger, examples, feedback, gate_history, samples
 from trimtab.ledger.examples import Example
 from trimtab.ledger.feedback import FeedbackItem, LabelledRow
+from trimtab.ledger.gate_history import Window
 from trimtab.settings import TrainingSettings
 from trimtab.splits import key_of, part_of
 
@@ -112,6 +113,8 @@ def test_counts_from_the_ledger_leave_out_what_came_before_and_what_is_held_out(
             tx, [Example(model=model, domain="d", role="gate", text=texts[held], key=key_of(texts[held]))]
         )
         counts = usable_counts(tx, model, from_seq=11)
+        gate_history.quarantine_window(tx, Window(model=model, from_seq=1, to_seq=40, reason="test"))
+        assert not any(usable_counts(tx, model, from_seq=11).values())
     expected = [part_of(key_of(texts[n])) for n in range(11, 41) if n != held]
     assert {part: counts[part].get("pos", 0) for part in counts} == {
         part: expected.count(part) for part in ("train", "selection", "gate")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, exists, func, select
+from sqlalchemy import Connection, and_, delete, exists, func, select
 
 from trimtab.ledger.feedback import newest_labels
 from trimtab.ledger.label_requests import RequestState
@@ -39,6 +39,15 @@ def open_by_gate_set(tx: Connection, model: str) -> dict[str, int]:
     )
     query = select(table.c.gate_set, func.count()).where(*theirs).group_by(table.c.gate_set)
     return {str(domain): int(n) for domain, n in tx.execute(query)}
+
+
+def drop_orphans(tx: Connection, model: str) -> int:
+    """Delete the requests of gate sets that are gone, as those of a version that was stepped back from; how many."""
+    kept = exists().where(
+        examples.c.model == model, examples.c.role == "gate", examples.c.domain == table.c.gate_set
+    )
+    orphans = (table.c.model == model, table.c.gate_set.is_not(None), ~kept)
+    return tx.execute(delete(table).where(*orphans)).rowcount
 
 
 def keys_asked(tx: Connection, model: str) -> set[str]:
