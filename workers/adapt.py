@@ -18,7 +18,8 @@ from workers.checkpoints import Checkpoints
 from workers.contest import Choice, choose
 from workers.delivery import deliver
 from workers.examining import health_of
-from workers.gate import gate
+from workers.gate import Decision, gate
+from workers.gate.wear import level
 from workers.health import Health
 from workers.material import Material, gather
 from workers.plan import MAY_BE_HARMLESS, Plan, insisted, make_plan
@@ -91,8 +92,8 @@ def examine(shop: Workshop, champion: LoadedVersion, material: Material) -> Heal
     """
     if material.drift not in MAY_BE_HARMLESS:
         return None
-    rows = window_features(shop, champion, material)
-    return health_of(champion, material, rows, tolerance=shop.max_drop, alpha=shop.gate.alpha)
+    rows, alpha = window_features(shop, champion, material), level(shop.gate.alpha, material.looks)
+    return health_of(champion, material, rows, tolerance=shop.max_drop, alpha=alpha)
 
 
 def begin(tx: Connection, lease: Lease) -> AdaptationJob:
@@ -121,12 +122,12 @@ def judge_and_publish(
     verdict = gate(weigh(shop, task, chosen, material, case.health), shop.gate)
     told = verdict.as_json() | {"selection": choice.as_json()}
     provenance = describe(case.job, material, case.plan, task, choice, chosen)
-    files, manifest = seal(candidate, told, provenance, shop.private_key)
     if verdict.unfit and not learns_from_labels(chosen):
         material = material.without_training_rows()
+    files, manifest = seal(candidate, told, provenance, shop.private_key)
     task.report("publishing", 0, 1)
     outcome = Outcome(
-        deliver(shop, candidate.bundle.base, files),
+        deliver(shop, candidate.bundle.base, files, rejected=verdict.decision is Decision.REJECT),
         manifest,
         verdict,
         choice,

@@ -70,6 +70,7 @@ class Material:
     uses: Mapping[str, int] = field(
         default_factory=dict
     )  # by past domain: how often its gate set has decided
+    looks: int = 0  # earlier jobs that tested labels of this window
     offered: tuple[Labelled, ...] = ()  # labelled rows of the training part, before any was left out
     n_capped: int = 0  # labelled rows left out because their client has more than its share
     n_copies: int = 0  # labelled rows left out as near-copies
@@ -97,11 +98,11 @@ class Material:
         """Without what the window would add: it holds nothing that is not known."""
         return replace(self, rows=dict.fromkeys(self.rows, ()), reference=())
 
-    @property
     def without_training_rows(self) -> Material:
         """Without the labelled rows of the training part."""
         return replace(self, rows={**self.rows, "train": ()})
 
+    @property
     def held_out(self) -> frozenset[str]:
         """Keys of the gate sets' texts, the new one's too."""
         kept = {example.key for group in self.gate_sets.values() for example in group}
@@ -218,6 +219,7 @@ def gather(
         step_s=_step_s(tx, job.model, champion),
         bits=gate_history.first_bits(tx, job.model),
         uses=gate_history.uses(tx, job.model),
+        looks=gate_history.looks(tx, job),
         offered=rows["train"],
         n_capped=train.capped,
         n_copies=train.copies,

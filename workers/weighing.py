@@ -106,6 +106,7 @@ def weigh(
         learns=learns_from_labels(proposal),
         update=None if problems else _update(shop, task, proposal),
         uses=material.uses,
+        looks=None if proposal.back_to else material.looks,
         purpose=PURPOSES.get(proposal.name, Purpose.ACCURACY),
         changed=changed_files(task.champion.files, proposal.candidate.files),
         health=health,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, delete, exists, insert, select
 
+from trimtab.jobs import AdaptationJob
 from trimtab.ledger.clock import now
-from trimtab.ledger.schema import examples, gate_bits, gate_history, quarantined_windows
+from trimtab.ledger.schema import examples, gate_bits, gate_history, jobs, quarantined_windows
 from trimtab.ledger.upsert import insert_into
 
 
@@ -131,6 +132,25 @@ def _wear(counts: Mapping[str, int], max_uses: int) -> SetWear:
 def uses(tx: Connection, model: str) -> dict[str, int]:
     """How often each domain's gate set decided."""
     return {domain: each.uses for domain, each in wear(tx, model).items()}
+
+
+def looks(tx: Connection, job: AdaptationJob) -> int:
+    """How many other jobs have tested labels of the window that this one reads: their verdicts say so."""
+    if job.extent is None:
+        return 0
+    overlapping = (
+        jobs.c.window_from_seq <= job.extent.until_seq,
+        jobs.c.window_until_seq >= job.window_from_seq,
+    )
+    others = (jobs.c.model == job.model, jobs.c.id != job.id, jobs.c.verdict.is_not(None))
+    verdicts = tx.execute(select(jobs.c.verdict).where(*others, *overlapping)).scalars()
+    return sum(map(_looked, verdicts))
+
+
+def _looked(verdict: Mapping[str, Any]) -> bool:
+    """Whether a test was made on labels of the window: not on too few of them, nor on a past domain's set."""
+    checks = verdict.get("checks", ())
+    return any(check.get("looks") is not None and check["value"] is not None for check in checks)
 
 
 def quarantine_window(tx: Connection, window: Window) -> None:

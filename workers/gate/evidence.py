@@ -129,6 +129,7 @@ class Evidence:
         learns: Whether the candidate was made with them; else they only may enter the memory.
         update: The change of the weights beside accepted ones.
         uses: By domain: how often its gate set has decided before.
+        looks: Earlier jobs that tested labels of the same window; None: the gain is told by a past domain's set.
         purpose: What it is for; the rest is of candidates that change no answer:
         changed: Names of its files that answer and are not the champion's.
         health: What labels say of the champion on the window.
@@ -143,9 +144,10 @@ class Evidence:
     problems: tuple[str, ...] = ()
     rows: Rows | None = None
     data: DataReport | None = None
-    update: Update | None = None
     learns: bool = True
+    update: Update | None = None
     uses: Mapping[str, int] = field(default_factory=dict)
+    looks: int | None = 0
     purpose: Purpose = Purpose.ACCURACY
     changed: frozenset[str] = frozenset()
     health: Health | None = None

@@ -46,7 +46,7 @@ def _tests(evidence: Evidence, settings: GateSettings) -> tuple[Check, ...]:
     if evidence.purpose is not Purpose.ACCURACY:
         return (*unchanged_checks(evidence, settings), *_data(evidence, settings))
     kept = (forgetting(pair, settings) for pair in evidence.past)
-    return (*kept, gain(evidence.gain, settings), *_guards(evidence, settings))
+    return (*kept, gain(evidence.gain, settings, evidence.looks), *_guards(evidence, settings))
 
 
 def _data(evidence: Evidence, settings: GateSettings) -> tuple[Check, ...]:

@@ -9,6 +9,7 @@ from trimtab.stats.gain import gain_power, superiority
 from trimtab.stats.tango import PairedCounts, loss_bound, non_inferiority, power
 from workers.gate.evidence import Paired
 from workers.gate.verdict import Check, Result, not_passed
+from workers.gate.wear import level, told
 
 ENOUGH_POWER = (
     0.8  # a test that a good candidate passes less often than this says little when it is not passed
@@ -50,25 +51,28 @@ def forgetting(pair: Paired, settings: GateSettings) -> Check:
     )
 
 
-def gain(pair: Paired, settings: GateSettings) -> Check:
-    """Passes when the gain is significant and at least `min_gain`."""
+def gain(pair: Paired, settings: GateSettings, looks: int | None = 0) -> Check:
+    """Passes when the gain is significant, at the level that earlier looks leave, and at least `min_gain`."""
     name, n = f"gain:{pair.domain}", pair.candidate.n
+    alpha = level(settings.alpha, looks)
     if n < settings.min_n:
         detail = f"{n} labelled examples, {settings.min_n} are needed"
         return Check(
             name=name, result=Result.INSUFFICIENT, value=None, limit=settings.min_gain, n=n, detail=detail,
-            more_labels=settings.min_n - n,
+            more_labels=settings.min_n - n, looks=looks, level=alpha,
         )  # fmt: skip
     counts = pair.counts
-    test = superiority(counts, settings.min_gain, settings.alpha)
+    test = superiority(counts, settings.min_gain, alpha)
     discordance = max(counts.discordance, WORTHWHILE_GAIN)
-    reached = gain_power(int(counts.n), discordance, WORTHWHILE_GAIN, settings.min_gain, settings.alpha)
+    reached = gain_power(int(counts.n), discordance, WORTHWHILE_GAIN, settings.min_gain, alpha)
     # No gain is shown where even the upper bound of the gain would not be worth a new version.
-    shown = test.gain < settings.min_gain and -lowest_loss(counts, settings.alpha) < WORTHWHILE_GAIN
+    shown = test.gain < settings.min_gain and -lowest_loss(counts, alpha) < WORTHWHILE_GAIN
     result = Result.PASS if test.passed else not_passed(shown=shown)
     detail, more = f"gain {test.gain:+.4f}, at least {test.bound:+.4f}", None
     if result is Result.INSUFFICIENT:
-        more = _more_labels(counts.n, test.gain - test.bound, test.gain)
+        # More labels are tested by a job to come, at the level that is left then.
+        half_width = test.gain + loss_bound(counts, level(alpha, 1))
+        more = _more_labels(counts.n, half_width, test.gain)
         detail += _told_more(more)
     return Check(
         name=name,
@@ -78,12 +82,14 @@ def gain(pair: Paired, settings: GateSettings) -> Check:
         bound=test.bound,
         n=n,
         power=reached,
-        detail=_told(pair, detail),
+        detail=_told(pair, detail) + told(looks, alpha),
         against=pair.against,
         before=pair.incumbent.accuracy,
         after=pair.candidate.accuracy,
         discordance=counts.discordance,
         more_labels=more,
+        looks=looks,
+        level=alpha,
     )
 
 

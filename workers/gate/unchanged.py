@@ -15,6 +15,7 @@ from trimtab.settings import GateSettings
 from workers.gate.calibration import MAX_NLL_RATIO
 from workers.gate.evidence import Evidence, Purpose, Rows
 from workers.gate.verdict import Check, Result, not_passed, passed
+from workers.gate.wear import level, told
 from workers.health import Health
 
 LEAST_GAIN = 0.005  # nats a text
@@ -23,10 +24,10 @@ LEAST_GAIN = 0.005  # nats a text
 def unchanged_checks(evidence: Evidence, settings: GateSettings) -> tuple[Check, ...]:
     """The checks of a candidate with this purpose, beside those of every artefact."""
     if evidence.purpose is Purpose.REFERENCES:
-        return (same_files(evidence), harmless(evidence.gain.domain, evidence.health))
+        return (same_files(evidence), harmless(evidence.gain.domain, evidence.health, evidence.looks))
     return (
         same_answers(evidence),
-        surer(evidence.gain.domain, evidence.by_domain.get(evidence.gain.domain), settings),
+        surer(evidence.gain.domain, evidence.by_domain.get(evidence.gain.domain), settings, evidence.looks),
         *(
             as_likely(domain, rows, settings.alpha)
             for domain, rows in evidence.by_domain.items()
@@ -65,8 +66,8 @@ def same_answers(evidence: Evidence) -> Check:
     )
 
 
-def harmless(domain: str, health: Health | None) -> Check:
-    """Passes when labels exclude a loss of accuracy and the answers did not move."""
+def harmless(domain: str, health: Health | None, looks: int | None = 0) -> Check:
+    """Passes when labels exclude a loss of accuracy, at the level of `health`, and the answers did not move."""
     name = f"benign:{domain}"
     if health is None:
         said = "too few labels or references to tell"
@@ -79,13 +80,15 @@ def harmless(domain: str, health: Health | None) -> Check:
         bound=health.bound,
         n=health.n,
         power=health.power,
-        detail=health.words,
+        detail=health.words + told(looks, health.alpha),
         before=health.reference_accuracy,
         after=health.accuracy,
+        looks=looks,
+        level=health.alpha,
     )
 
 
-def surer(domain: str, rows: Rows | None, settings: GateSettings) -> Check:
+def surer(domain: str, rows: Rows | None, settings: GateSettings, looks: int | None = 0) -> Check:
     """Passes when the likelihood on the new domain's gate labels is better, by a paired test, and worth it."""
     name = f"calibration_gain:{domain}"
     n = 0 if rows is None else rows.n
@@ -93,7 +96,8 @@ def surer(domain: str, rows: Rows | None, settings: GateSettings) -> Check:
         said = f"{n} labelled examples, {settings.min_n} are needed"
         return Check(name=name, result=Result.INSUFFICIENT, value=None, limit=LEAST_GAIN, n=n, detail=said)
     gained = _nll(rows.incumbent, rows) - _nll(rows.candidate, rows)
-    mean, half = _mean(gained, settings.alpha)
+    alpha = level(settings.alpha, looks)
+    mean, half = _mean(gained, alpha)
     right = mean - half > 0.0 and mean >= LEAST_GAIN
     return Check(
         name=name,
@@ -102,7 +106,10 @@ def surer(domain: str, rows: Rows | None, settings: GateSettings) -> Check:
         limit=LEAST_GAIN,
         bound=mean - half,
         n=n,
-        detail=f"{mean:+.4f} nats a text likelier as served, at least {mean - half:+.4f}",
+        detail=f"{mean:+.4f} nats a text likelier as served, at least {mean - half:+.4f}"
+        + told(looks, alpha),
+        looks=looks,
+        level=alpha,
     )
 
 

@@ -35,6 +35,7 @@ class Check:
     against, before, after: of a paired test, the other version and the accuracies of both.
     discordance: of a gain test, the share of examples on which just one of the two is right.
     more_labels: how many more labels would decide, at what the test estimates now; None where that cannot be said.
+    looks, level: of a test on labels of the window: earlier jobs that tested them, and the level that is left.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Check:
     after: float | None = None
     discordance: float | None = None
     more_labels: int | None = None
+    looks: int | None = None
+    level: float | None = None
 
     @property
     def kind(self) -> str:
@@ -65,14 +68,14 @@ class Verdict:
     reason: str
     checks: tuple[Check, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON object, as in gate.json and the job's verdict."""
-        return {
     @property
     def unfit(self) -> tuple[Check, ...]:
         """What speaks against learning from the training rows."""
         return tuple(check for check in self.checks if check.kind == DATA and check.result is not Result.PASS)
 
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON object, as in gate.json and the job's verdict."""
+        return {
             "verdict": self.decision.value,
             "reason": self.reason,
             "checks": [asdict(c) for c in self.checks],
@@ -89,14 +92,14 @@ def decide(checks: Sequence[Check]) -> tuple[Decision, str]:
     return Decision.PROMOTE, "every check passed"
 
 
-def passed(sound: bool) -> Result:
-    """Pass or fail, for what needs no data."""
-    return Result.PASS if sound else Result.FAIL
 def in_words(checks: Sequence[Check]) -> str:
     """What these checks say."""
     return "; ".join(f"{check.name}: {check.detail}" for check in checks)
 
 
+def passed(sound: bool) -> Result:
+    """Pass or fail, for what needs no data."""
+    return Result.PASS if sound else Result.FAIL
 
 
 def not_passed(*, shown: bool) -> Result:

@@ -6,6 +6,21 @@ from trimtab.settings import GateSettings
 from workers.gate.verdict import Check, Result
 
 
+def level(alpha: float, looks: int | None) -> float:
+    """Of a test on labels that `looks` earlier jobs have tested: alpha / 2^looks.
+
+    Over all looks, however many, that is alpha (1 + 1/2 + 1/4 + ...): below 2 alpha.
+    """
+    return alpha / 2.0 ** (looks or 0)
+
+
+def told(looks: int | None, at: float) -> str:
+    """How often the labels were tested before, and at which level they are now; nothing at the first time."""
+    if not looks:
+        return ""
+    return f"; {looks} earlier job{'s' * (looks > 1)} tested these labels: level {at:.3g}"
+
+
 def wear(domain: str, uses: int, settings: GateSettings) -> Check:
     """Holds once a set has decided `max_uses` times before: new randomly requested labels renew it.
 

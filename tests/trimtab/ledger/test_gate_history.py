@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from trimtab.ledger import gate_history, versions
+from trimtab.jobs import Extent, JobStatus
+from trimtab.ledger import gate_history, jobs, versions
 from trimtab.ledger.clock import now
 from trimtab.ledger.examples import Example, add_examples, demote, list_examples, retire
 from trimtab.ledger.gate_history import Bit, Window
@@ -148,3 +149,41 @@ def test_a_set_without_uses_is_not_worn(tx: Connection, model: str) -> None:
     keep(tx, model, ["a"])
     found = gate_history.wear(tx, model, 1)["film"]
     assert (found.uses, found.worn, found.fresh) == (0, frozenset(), {"a"})
+
+
+def judged_job(tx: Connection, model: str, from_seq: int, until_seq: int, *checks: dict[str, object]) -> None:
+    """A job that read these samples, and was held by these checks."""
+    job = jobs.open_job(tx, model, cause={"kind": "test"}, domain="", window_from_seq=from_seq)
+    lease = jobs.claim(tx, job.id, "worker", 60.0)
+    assert lease is not None
+    jobs.fix_extent(tx, lease, Extent(until_seq=until_seq, labels_until=1.0))
+    jobs.finish(tx, lease, JobStatus.HELD, verdict={"checks": list(checks)})
+
+
+def looks_of(tx: Connection, model: str, from_seq: int, until_seq: int) -> int:
+    """Of a job that reads these samples."""
+    job = jobs.open_job(tx, model, cause={"kind": "test"}, domain="", window_from_seq=from_seq)
+    lease = jobs.claim(tx, job.id, "worker", 60.0)
+    assert lease is not None
+    job = jobs.fix_extent(tx, lease, Extent(until_seq=until_seq, labels_until=1.0))
+    found = gate_history.looks(tx, job)
+    jobs.finish(tx, lease, JobStatus.HELD)
+    return found
+
+
+def test_jobs_that_tested_labels_of_the_same_window_are_counted(tx: Connection, model: str) -> None:
+    gain = {"name": "gain:shop", "value": 0.02, "looks": 0}
+    judged_job(tx, model, 100, 200, gain)
+    judged_job(tx, model, 150, 260, gain, {"name": "use:film", "value": 1.0, "looks": None})
+    spans = {(100, 300): 2, (200, 300): 2, (201, 300): 1, (261, 300): 0, (1, 99): 0, (1, 120): 1}
+    assert {span: looks_of(tx, model, *span) for span in spans} == spans
+
+
+def test_what_was_no_test_of_these_labels_is_not_counted(tx: Connection, model: str) -> None:
+    """Too few labels, a gain that a past domain's set tells, and a job that proposed nothing."""
+    judged_job(tx, model, 100, 200, {"name": "gain:shop", "value": None, "looks": 0})
+    judged_job(tx, model, 100, 200, {"name": "gain:film", "value": 0.02, "looks": None})
+    judged_job(tx, model, 100, 200)
+    assert looks_of(tx, model, 100, 300) == 0
+    unread = jobs.open_job(tx, model, cause={"kind": "test"}, domain="", window_from_seq=100)
+    assert gate_history.looks(tx, unread) == 0
