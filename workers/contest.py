@@ -1,7 +1,8 @@
 """Who meets the gate: every rival makes its candidate, all are compared on the selection labels, one is chosen.
 
 The cheapest within one standard error of the best (Breiman et al., Classification and Regression Trees, 1984, section
-3.4.3); with few selection labels the plan's default, unless the best is farther ahead than that. Compared is the mean
+3.4.3); with fewer selection labels than 250 a version that was accepted before or the plan's default, unless the best
+is farther ahead than that. Compared is the mean
 of the accuracies on the new domain and on each past one, for a cheap remedy may gain as much and forget more; the
 standard error is that of the paired difference on the same texts. A rival that loses more than the gate's margin on a
 past domain's selection set would only be refused there: it is not chosen. The gate set is not touched, so that the one
@@ -24,6 +25,7 @@ from workers.evaluate import Answers, Scorecard
 from workers.plan import ENOUGH_TO_COMPARE, ENOUGH_TO_RANK, FITS, Plan
 from workers.remedies.centre import propose_centre
 from workers.remedies.head import propose_head
+from workers.remedies.known import NAME as KNOWN
 from workers.remedies.known import propose_known
 from workers.remedies.lora import propose_lora
 from workers.remedies.prior import propose_prior
@@ -198,10 +200,14 @@ def decide(scored: Sequence[Scored], champion: Scorecard, default: str, min_gain
 
 
 def _by_default(standing: Sequence[Scored], champion: Scorecard, default: str, min_gain: float) -> Decided:
-    """The plan's default unless another is more than one standard error better: few labels rank no closer ones."""
+    """The plan's default unless another is more than one standard error better: few labels rank no closer ones.
+
+    A version that was accepted before has passed its gate, and comes before both.
+    """
     best = min(standing, key=lambda each: (-each.mean, each.rank))
-    usual = [each for each in standing if each.name.startswith(default) and _within_one_error(each, best)]
-    chosen = next(iter(usual), best)
+    usual = [each for each in standing if each.name.startswith((KNOWN, default))]
+    near = [each for each in usual if _within_one_error(each, best)]
+    chosen = min(near, key=lambda each: each.rank, default=best)
     gains = chosen.score.accuracy - champion.accuracy >= min_gain
     return Decided(best, chosen, _why(chosen, best, champion, gains=gains))
 

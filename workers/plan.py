@@ -29,8 +29,8 @@ from workers.health import Health
 ENOUGH_UNLABELLED = 200  # texts: fewer say little of a mean, and their pseudo-labels less
 ENOUGH_TO_COMPARE = 20  # selection labels: below, one standard error is wider than most gains
 # Below, the plan's default is taken unless another is clearly better: with 10 % of the answers different, a difference
-# of 5 points is one standard error at 40.
-ENOUGH_TO_RANK = 40
+# of 2 points is one standard error at 250.
+ENOUGH_TO_RANK = 250
 BATCH = 16  # labelled rows of a step
 SHARE_FOR_STEPS = 0.8  # of the time budget; the rest is for reading, scoring and judging
 FITS = {"lora": 1, "self_training": 3}  # that a remedy makes, at most, one after the other

@@ -188,7 +188,7 @@ def silent(_step: int, _of: int) -> None:
     """Nobody watches."""
 
 
-OURS = Method("plan", "the plan", 2, plan, replays=True)
+OURS = Method("plan", "the plan", 3, plan, replays=True)
 FEW = Method("plan-few", "the plan, few labels", 3, plan, few=True, replays=True)
 NO_LABELS = Method("self-training", "self-training, no labels", 2, self_training, unlabelled_only=True)
 AVALANCHE = Method("avalanche", "Avalanche's replay", 1, None)

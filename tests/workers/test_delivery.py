@@ -39,6 +39,13 @@ def other_version(toy: ToyShop, files: Mapping[str, bytes], **changes: Any) -> d
     return {**files, **sign(replace(manifest, version=2, **changes), toy.shop.private_key)}
 
 
+def wrong_version(toy: ToyShop, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """One that answers otherwise than it says."""
+    golden = AdapterManifest.from_bytes(files[MANIFEST]).golden
+    logits = tuple(tuple(value + 0.01 for value in row) for row in golden.logits)
+    return other_version(toy, files, golden=replace(golden, logits=logits))
+
+
 def test_what_comes_back_whole_is_delivered(
     first: tuple[ToyShop, dict[str, bytes]], tiny_base: BaseModel
 ) -> None:
@@ -67,10 +74,19 @@ def test_one_that_does_not_answer_as_it_says_is_refused(
     first: tuple[ToyShop, dict[str, bytes]], tiny_base: BaseModel
 ) -> None:
     toy, files = first
-    golden = AdapterManifest.from_bytes(files[MANIFEST]).golden
-    wrong = replace(golden, logits=tuple(tuple(value + 0.01 for value in row) for row in golden.logits))
     with pytest.raises(SelfTestFailed):
-        deliver(toy.shop, tiny_base, other_version(toy, files, golden=wrong))
+        deliver(toy.shop, tiny_base, wrong_version(toy, files))
+
+
+def test_a_rejected_one_is_kept_as_it_is(
+    first: tuple[ToyShop, dict[str, bytes]], tiny_base: BaseModel
+) -> None:
+    """It may be anything: that it cannot answer is why it was rejected, and not that the job failed."""
+    toy, files = first
+    wrong = wrong_version(toy, files)
+    with pytest.raises(SelfTestFailed):
+        deliver(toy.shop, tiny_base, wrong)
+    assert toy.shop.store.get(deliver(toy.shop, tiny_base, wrong, rejected=True)) == wrong
 
 
 class LossyStore(AdapterStore):
