@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from trimtab.bundle import Remedy
 from trimtab.drift import DriftKind
-from trimtab.jobs import AdaptationJob
+from trimtab.jobs import PRIOR_BACK, AdaptationJob
 from trimtab.labels import HELD_OUT, Labelled, usable
 from trimtab.ledger import examples, feedback, gate_history, samples, versions
 from trimtab.ledger.examples import Example
@@ -61,6 +61,7 @@ class Material:
     window_seqs: tuple[int, ...] = ()
     drift: DriftKind | None = None
     known: tuple[int, ...] = ()  # versions accepted before on the same base, newest first
+    only_drop: bool = False  # the job may drop a prior correction, and nothing else
     shifted: frozenset[str] = frozenset()  # past domains that entered with a prior correction
     named: bool = False
     step_s: float | None = None  # as measured when the champion was made
@@ -214,6 +215,7 @@ def gather(
         window_seqs=tuple(row.seq for row in window),
         drift=_drift(job),
         known=_known(tx, model, champion),
+        only_drop=job.cause.get("kind") == PRIOR_BACK,
         shifted=_shifted(tx, job.model, gate_sets),
         named=2 * sum(row.domain == domain for row in window) > len(window),
         step_s=_step_s(tx, job.model, champion),
@@ -276,20 +278,22 @@ def new_reference(
     held_out: Sequence[Labelled],
     trained: AbstractSet[str],
 ) -> tuple[Example, ...]:
-    """The newest 2,000 distinct texts in order of arrival that are not trained on, with their labels where known.
+    """2,000 distinct texts that are not trained on, in order of arrival: the labelled ones, then the newest.
 
-    `held_out` texts that are not in the window came before it.
+    Without labels a reference tells neither accuracy nor the classes' shares. `held_out` texts that are not in the
+    window came before it.
     """
     label_of = {row.key: row.label for row in held_out}
     seen = {key_of(row.text): row for row in window if row.text is not None}
     earlier = {row.key: row for row in held_out if row.key not in seen}
     unseen = [(key, row) for key, row in (earlier | seen).items() if key not in trained]
+    wanted = sorted(range(len(unseen)), key=lambda place: (unseen[place][0] in label_of, place))
     return tuple(
         Example(
             model=model, domain=domain, role="reference", text=row.text or "", key=key, label=label_of.get(key),
             priority=place, prediction_id=row.prediction_id, client=row.client,
         )
-        for place, (key, row) in enumerate(unseen[-MAX_REFERENCE:])
+        for place, (key, row) in enumerate(unseen[i] for i in sorted(wanted[-MAX_REFERENCE:]))
     )  # fmt: skip
 
 

@@ -146,15 +146,25 @@ def test_reference_texts_are_never_trained_on(adapted: tuple[ToyShop, Adaptation
     assert all(isinstance(row, Labelled) for row in material.rows["train"])
 
 
-def test_a_reference_is_the_newest_texts_in_order_of_arrival_with_their_labels() -> None:
+def test_a_reference_is_the_labelled_and_the_newest_texts_in_order_of_arrival() -> None:
     window = [replace(prediction(None), seq=i, text=f"text {i % 2500}") for i in range(2600)]
-    gate = [Labelled("text 2400", "a", key_of("text 2400")), Labelled("long ago", "b", key_of("long ago"))]
+    said = {"long ago": "b", "text 7": "a", "text 300": "b", "text 2400": "a"}
+    gate = [Labelled(text, label, key_of(text)) for text, label in said.items()]
     trained = {key_of(f"text {i}") for i in range(2450, 2500)}
     found = new_reference("m", "d", window, gate, trained)
-    assert [example.text for example in found] == [f"text {i}" for i in range(450, 2450)]
+    newest = [f"text {i}" for i in range(453, 2450)]
+    assert [example.text for example in found] == ["long ago", "text 7", "text 300", *newest]
     assert [example.priority for example in found] == list(range(2000))
-    assert {example.text: example.label for example in found if example.label} == {"text 2400": "a"}
+    assert {example.text: example.label for example in found if example.label} == said
     assert {(example.role, example.domain) for example in found} == {("reference", "d")}
+
+
+def test_of_more_labelled_texts_than_a_reference_holds_the_newest_are_kept() -> None:
+    window = [replace(prediction(None), seq=i, text=f"text {i}") for i in range(2600)]
+    gate = [Labelled(f"text {i}", "a", key_of(f"text {i}")) for i in range(2500)]
+    found = new_reference("m", "d", window, gate, set())
+    assert [example.text for example in found] == [f"text {i}" for i in range(500, 2500)]
+    assert {example.label for example in found} == {"a"}
 
 
 def test_labelled_texts_that_have_left_the_window_stand_before_it() -> None:
