@@ -12,10 +12,10 @@ import numpy as np
 from sqlalchemy import Connection
 
 from monitoring.check import Baseline
-from monitoring.policy import Rules, why_not
+from monitoring.policy import Rules, cooldown_s, why_not
 from trimtab.drift import DriftKind, DriftReport, MonitorState
 from trimtab.features import MAX_LABEL_FEATURES, Floats, References
-from trimtab.jobs import PRIOR_BACK, AdaptationJob
+from trimtab.jobs import PRIOR_BACK, AdaptationJob, JobStatus
 from trimtab.ledger import examples, jobs, versions
 from trimtab.ledger.clock import now
 from trimtab.stats.label_shift import LabelShift, estimate_label_shift, joint_confusion
@@ -37,7 +37,7 @@ def open_if_back(
         return None
     may_act = replace(state, kind=DriftKind.LABEL_SHIFT, harmful=True)
     in_flight = jobs.in_flight(tx, state.model)
-    if why_not(may_act, now=now(tx), in_flight=in_flight, rules=rules) or _tried(tx, state):
+    if why_not(may_act, now=now(tx), in_flight=in_flight, rules=rules) or _tried(tx, state, rules):
         return None
     back_to = prior_is_back(baseline.references, shifted_domains(tx, state.model), rows)
     if not back_to:
@@ -59,7 +59,8 @@ def prior_is_back(references: References, shifted: AbstractSet[str], rows: Float
         return ""
     found = {domain: _shift(references, domain, rows) for domain in references.rows}
     known = {domain: shift for domain, shift in found.items() if shift is not None}
-    if not all(_moved(shift) for domain, shift in known.items() if domain in shifted):
+    since = [_moved(shift) for domain, shift in known.items() if domain in shifted]
+    if not since or not all(since):
         return ""
     before = {domain: shift for domain, shift in known.items() if domain not in shifted and not _moved(shift)}
     return min(before, key=lambda domain: before[domain].total_variation, default="")
@@ -98,9 +99,18 @@ def _corrected(tx: Connection, state: MonitorState) -> bool:
     return bool(manifest.get("training", {}).get("corrected"))
 
 
-def _tried(tx: Connection, state: MonitorState) -> bool:
-    """Whether a job has tried to drop this version's correction: the gate saw nothing to gain by it."""
+def _tried(tx: Connection, state: MonitorState, rules: Rules) -> bool:
+    """Whether a job of this version came to a verdict on dropping its correction, or ended too lately without one.
+
+    An attempt that was held, cancelled, or that failed is made again, each time after twice as long.
+    """
     newest = jobs.list_jobs(tx, model=state.model, limit=LOOKED_BACK)
-    return any(
-        (job.cause.get("kind"), job.cause.get("version")) == (PRIOR_BACK, state.version) for job in newest
-    )
+    made = [
+        job
+        for job in newest
+        if (job.cause.get("kind"), job.cause.get("version")) == (PRIOR_BACK, state.version)
+    ]
+    if any(job.status in {JobStatus.REJECTED, JobStatus.PROMOTED} for job in made):
+        return True
+    wait_s = cooldown_s(len(made) - 1, rules)
+    return any(now(tx) < (job.finished_at or 0.0) + wait_s for job in made)

@@ -197,7 +197,9 @@ def gather(
     said = {key_of(row.text) for row in labelled if row.text is not None}
     unlabelled = free_texts(window, said | held_out | {e.key for e in remembered})
     trained = {row.key for row in rows["train"]} | {e.key for e in remembered} | unlabelled.keys()
-    domain = name_domain(window, job.domain, examples.domains(tx, job.model, "gate"))
+    # One that came without labels has no gate set.
+    accepted = [each for role in ("gate", "reference") for each in examples.domains(tx, job.model, role)]
+    domain = name_domain(window, job.domain, list(dict.fromkeys(accepted)))
     champion = versions.get_aliases(tx, job.model)["champion"]
     return Material(
         model=model,

@@ -39,6 +39,7 @@ def make_task(
         selection=material.labelled_set(material.rows["selection"]),
         replay=material.replay_set(),
         past=material.past,
+        only_drop=material.only_drop,
         shifted=material.shifted,
         calibration=material.calibration,
         held_out=material.held_out,

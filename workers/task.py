@@ -35,6 +35,7 @@ class Task:
         replay: Exemplars of the past domains.
         past: Selection sets of the past domains that still count: what must not be forgotten; never trained on.
         retired: Past domains whose labels are no longer true: not in `past`, and forgetting them is no fault.
+        only_drop: Whether a prior correction may be dropped only, not renewed: the job was opened because it is over.
         shifted: Past domains that entered with a prior correction: the weights are not fitted to their shares.
         contradicted: Keys of the exemplars that the new labels contradict: they are not in `replay`.
         calibration: By past domain, labelled texts that were never trained on; holds the selection sets of `past`.
@@ -62,6 +63,7 @@ class Task:
     replay: ReplaySet
     past: Mapping[str, TrainingSet] = field(default_factory=dict)
     retired: frozenset[str] = frozenset()
+    only_drop: bool = False
     shifted: frozenset[str] = frozenset()
     contradicted: tuple[str, ...] = ()
     calibration: Mapping[str, TrainingSet] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from monitoring.calibration import calibrate
 from monitoring.check import Baseline
@@ -21,7 +22,8 @@ from tests.fixtures.references import FEATURE_MAP, N_FEATURES
 from trimtab.drift import DriftKind, DriftReport, DriftState, MonitorState
 from trimtab.features import Floats, References
 from trimtab.jobs import PRIOR_BACK, AdaptationJob, JobStatus
-from trimtab.ledger import Ledger, examples, jobs, versions
+from trimtab.ledger import Ledger, examples, jobs, schema, versions
+from trimtab.ledger.clock import now
 from trimtab.ledger.examples import Example
 from trimtab.ledger.versions import VersionState
 
@@ -63,10 +65,11 @@ def test_a_correction_that_holds_is_seldom_taken_for_over() -> None:
     assert found == [""] * 40
 
 
-def test_without_labels_of_the_time_before_nothing_is_said() -> None:
+@pytest.mark.parametrize("unlabelled", [{"movie"}, {"sale"}, {"movie", "sale"}])
+def test_without_labels_of_either_time_nothing_is_said(unlabelled: set[str]) -> None:
     known = references()
-    nothing = {domain: np.full(600, -1) for domain in SHARES}
-    assert prior_is_back(replace(known, truth=nothing), {"sale"}, drawn(0.5, 500, 9)[0]) == ""
+    truth = dict(known.truth) | {domain: np.full(600, -1) for domain in unlabelled}
+    assert prior_is_back(replace(known, truth=truth), {"sale"}, drawn(0.5, 500, 9)[0]) == ""
 
 
 @pytest.fixture
@@ -143,13 +146,42 @@ def test_what_stands_against_it(ledger: Ledger, baseline: Baseline, changes: dic
     assert opened(ledger, baseline, **changes) is None
 
 
-def test_it_is_tried_once_a_version(ledger: Ledger, baseline: Baseline) -> None:
-    job = opened(ledger, baseline)
+def end(ledger: Ledger, job: AdaptationJob | None, status: JobStatus) -> None:
     assert job is not None
-    assert opened(ledger, baseline) is None
     with ledger.begin() as tx:
-        jobs.cancel(tx, job.id, actor="test", reason="test")
-    assert opened(ledger, baseline) is None
+        lease = jobs.claim(tx, job.id, "worker", 60.0)
+        assert lease is not None
+        jobs.finish(tx, lease, status)
+
+
+NO_WAIT, DAY = {"cooldown_s": 0.0}, {"cooldown_s": 86_400.0}
+
+
+@pytest.mark.parametrize("status", [JobStatus.REJECTED, JobStatus.PROMOTED])
+def test_a_verdict_is_final_for_the_version(ledger: Ledger, baseline: Baseline, status: JobStatus) -> None:
+    end(ledger, opened(ledger, baseline), status)
+    assert opened(ledger, baseline, rules=NO_WAIT) is None
+
+
+@pytest.mark.parametrize(
+    "status", [JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.TIMED_OUT, JobStatus.HELD]
+)
+def test_what_came_to_no_verdict_is_tried_again_later(
+    ledger: Ledger, baseline: Baseline, status: JobStatus
+) -> None:
+    end(ledger, opened(ledger, baseline), status)
+    assert opened(ledger, baseline, rules=DAY) is None
+    assert opened(ledger, baseline, rules=NO_WAIT) is not None
+
+
+def test_each_time_it_waits_twice_as_long(ledger: Ledger, baseline: Baseline) -> None:
+    """Two attempts 1,000 s ago: the second is followed by twice the cooldown."""
+    for _ in range(2):
+        end(ledger, opened(ledger, baseline, rules=NO_WAIT), JobStatus.HELD)
+    with ledger.begin() as tx:
+        tx.execute(update(schema.jobs).values(finished_at=now(tx) - 1000.0))
+    assert opened(ledger, baseline, rules={"cooldown_s": 600.0}) is None
+    assert opened(ledger, baseline, rules={"cooldown_s": 400.0}) is not None
 
 
 def test_domains_that_entered_under_a_correction(ledger: Ledger) -> None:

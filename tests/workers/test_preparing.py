@@ -15,7 +15,8 @@ from trimtab.base import load_base
 from trimtab.bundle import Remedy
 from trimtab.drift import DriftKind
 from trimtab.features import References
-from trimtab.ledger import samples
+from trimtab.jobs import PRIOR_BACK
+from trimtab.ledger import jobs, samples
 from trimtab.samples import Sample, SampleBlock
 from trimtab.splits import key_of
 from workers.material import Material, gather
@@ -130,3 +131,15 @@ def test_only_under_concept_drift_exemplars_are_left_out(case: Case) -> None:
     assert concept.retired == {"film"}
     assert concept.past == {}
     assert concept.replay.texts == ()
+
+
+def test_what_was_opened_to_drop_a_correction_may_do_nothing_else(case: Case) -> None:
+    toy, *_ = case
+    with toy.ledger.read() as tx:
+        (job,) = jobs.list_jobs(tx, model=MODEL)
+        found = [
+            gather(tx, replace(job, cause={"kind": kind}), budget=300).only_drop
+            for kind in ("drift", PRIOR_BACK)
+        ]
+    assert found == [False, True]
+    assert [task_of(case, only_drop=each).only_drop for each in found] == found

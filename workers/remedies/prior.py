@@ -112,6 +112,12 @@ def _corrected(task: Task, best: Shifted, n: int) -> Proposal | Declined:
             reason="the classes' shares are back: the correction is dropped",
             details=_details(best, shift.before) | {"dropped": True},
         )  # fmt: skip
+    if task.only_drop:
+        return Declined(
+            NAME,
+            f"the classes' shares are not those of before (moved {shift.total_variation:.3f}, noise "
+            f"{shift.noise:.3f}): the correction may only be dropped",
+        )
     after = shrunk(shift.before, best.by_em, n)
     log_prior = best.bias + np.log(after / np.maximum(shift.before, LEAST_SHARE))
     corrected = replace(remedy, temperature=best.temperature, log_prior=tuple(map(float, log_prior)))

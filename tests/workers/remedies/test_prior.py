@@ -185,6 +185,20 @@ def test_films_as_before_need_no_correction(make_task: MakeTask) -> None:
     assert back.candidate.bundle.remedy == Remedy(temperature=1.5)
 
 
+def test_a_job_that_may_only_drop_a_correction_renews_none(make_task: MakeTask) -> None:
+    """Shares of today that are neither those of before nor those of the correction."""
+    corrected = with_remedy(make_task(), Remedy(log_prior=(1.0, -1.0), temperature=1.5))
+    task = make_task(unlabelled=skewed(540, 60, seed=21))
+    task = replace(task, champion=replace(task.champion, answers=corrected.answers))
+    assert isinstance(propose_prior(task), Proposal)
+    found = propose_prior(replace(task, only_drop=True))
+    assert isinstance(found, Declined)
+    assert "may only be dropped" in found.reason
+    back = propose_prior(replace(task, unlabelled=skewed(300, 300, seed=22), only_drop=True))
+    assert isinstance(back, Proposal)
+    assert back.details["dropped"]
+
+
 def test_rows_of_the_window_are_taken_as_they_are(make_task: MakeTask) -> None:
     """Texts of the task are not asked when the monitor's rows are there."""
     texts = skewed(540, 60, seed=21)
