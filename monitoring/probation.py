@@ -149,7 +149,7 @@ def _ended(tx: Connection, state: MonitorState, watch: Watch, max_failures: int)
 
 
 def _step_back(tx: Connection, state: MonitorState, watch: Watch, max_failures: int) -> MonitorState:
-    """Serve the version before again; its window leaves the memory and nothing is learnt from it any more.
+    """Serve the version before again; a window that it was made from leaves the memory and is learnt from no more.
 
     The next round takes the change in: cooldown, a new window. Where there is nothing to go back to a person must look.
     """
@@ -162,14 +162,18 @@ def _step_back(tx: Connection, state: MonitorState, watch: Watch, max_failures: 
         record_event(tx, "promise_broken", state.model, detail, ACTOR)
         return replace(state, watching_version=0, unhelpful=max(state.unhelpful, max_failures), detail=reason)
     if version.job_id is not None:
-        _quarantine(tx, state, version.job_id, watch.version, reason)
+        learnt = version.manifest.get("training", {}).get("learnt", True)
+        _quarantine(tx, state, version.job_id, watch.version, reason, learnt=learnt)
     return state
 
 
-def _quarantine(tx: Connection, state: MonitorState, job_id: str, version: int, reason: str) -> None:
+def _quarantine(
+    tx: Connection, state: MonitorState, job_id: str, version: int, reason: str, *, learnt: bool
+) -> None:
+    """The job says what became of its version; nothing is learnt any more from the window that it was made from."""
     job = jobs.get_job(tx, job_id)
     jobs.note(tx, job_id, f"version {version} was promoted, then rolled back: {reason}")
-    learnt_from = job.cause.get("kind") != "rebase"
+    learnt_from = learnt and job.cause.get("kind") != "rebase"
     if learnt_from and job.window_from_seq <= state.after_seq:
         quarantine_window(
             tx,

@@ -188,6 +188,7 @@ def describe(
         training={
             **chosen.details.get("fit", {}),
             "remedy": chosen.name,
+            "learnt": chosen.learnt,
             "corrected": chosen.candidate.bundle.remedy.log_prior is not None,
             "libraries": library_versions(),
         },

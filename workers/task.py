@@ -117,6 +117,11 @@ class Proposal:
         return None if after is None else np.asarray(after, dtype=np.float64)
 
     @property
+    def learnt(self) -> bool:
+        """Whether anything of what it answers was learnt from the window."""
+        return not (self.back_to or self.name.startswith(("reference", "temperature", "known")))
+
+    @property
     def back_to(self) -> str | None:
         """The past domain whose shares of the classes are back, where a prior correction is dropped."""
         return str(self.details["reference"]) if self.details.get("dropped") else None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 from scipy.stats import binom
+from sqlalchemy import update
 
 from monitoring import probation
 from monitoring.check import Baseline
@@ -21,7 +22,7 @@ from tests.monitoring.test_evidence import THRESHOLDS, samples_of
 from trimtab.drift import ArmStatistic, MonitorState
 from trimtab.features import Floats, References
 from trimtab.jobs import JobStatus
-from trimtab.ledger import events, examples, gate_history, jobs, label_requests, reports, versions
+from trimtab.ledger import events, examples, gate_history, jobs, label_requests, reports, schema, versions
 from trimtab.ledger.examples import Example
 from trimtab.ledger.feedback import Outcome
 from trimtab.ledger.label_requests import NewRequest, Reason
@@ -121,6 +122,20 @@ def test_a_version_that_breaks_its_promise_is_stepped_back_from(
     state = place.state()
     assert (state.version, state.watching_version, state.watch) == (1, 0, None)
     assert (state.unhelpful, state.step_backs) == (1, 1)
+
+
+def test_a_window_that_it_learnt_nothing_from_is_not_quarantined(
+    place: Place, station: Station, promoted: str
+) -> None:
+    """References, a temperature, a version of before: what is wrong with it is not the window's."""
+    with place.ledger.begin() as tx:
+        theirs = (schema.versions.c.model == MODEL, schema.versions.c.n == 2)
+        tx.execute(update(schema.versions).where(*theirs).values(manifest={"training": {"learnt": False}}))
+    serve(place, station, 60, 0.3)
+    assert champion(place) == 1
+    with place.ledger.read() as tx:
+        assert gate_history.quarantined(tx, MODEL) == []
+        assert "rolled back" in jobs.get_job(tx, promoted).reason
 
 
 @pytest.mark.usefixtures("promoted")

@@ -98,6 +98,7 @@ def test_a_harmless_drift_renews_the_references_only(benign: tuple[ToyShop, Adap
     first, second = files_of(toy, 1), files_of(toy, 2)
     assert all(first[name] == second[name] for name in (WEIGHTS, CONFIG, HEAD, REMEDY))
     assert References.from_bytes(second[REFERENCES]).rows.keys() == {"film", "wordy"}
+    assert AdapterManifest.from_bytes(second[MANIFEST]).training["learnt"] is False
 
 
 def test_the_verdict_says_with_what_power_no_loss_was_seen(benign: tuple[ToyShop, AdaptationJob]) -> None:

@@ -139,6 +139,7 @@ def test_dropping_it_needs_no_labels_of_the_window(shifted: Shifted) -> None:
         ]
         training = [versions.get_version(tx, MODEL, n).manifest["training"] for n in (2, 3)]
     assert [each["corrected"] for each in training] == [True, False]
+    assert [each["learnt"] for each in training] == [True, False]
 
 
 def test_exactly_one_candidate_meets_the_gate_and_that_is_counted(shifted: Shifted) -> None:
