@@ -15,6 +15,7 @@ from trimtab.ledger import gate_history, jobs, trials
 from trimtab.ledger.events import record_event
 from trimtab.ledger.examples import Example, add_examples, list_examples, replace_memory, retire
 from trimtab.ledger.gate_history import Window
+from trimtab.ledger.parked import park
 from trimtab.ledger.traffic import rate
 from trimtab.ledger.versions import PINNED, VersionState, get_aliases, promote, record_version
 from trimtab.settings import TrialSettings
@@ -56,8 +57,9 @@ def publish(shop: Workshop, lease: Lease, material: Material, task: Task, outcom
 
     All in one transaction that first checks the lease's token: a worker that was taken over publishes nothing. A
     champion that changed meanwhile was not what the candidate was held against, and one that an operator has pinned
-    is not replaced: then the version is held. Where trials are on, and there is traffic enough, it is put on trial
-    instead of being made champion, and the monitor ends the job. Raises LeaseLost.
+    is not replaced: then the version is held. What a version that is held would bring is parked until a person promotes
+    it. Where trials are on, and there is traffic enough, it is put on trial instead of being made champion, and the
+    monitor ends the job. Raises LeaseLost.
     """
     manifest, model = outcome.manifest, outcome.manifest.model
     with shop.ledger.begin() as tx:
@@ -71,8 +73,11 @@ def publish(shop: Workshop, lease: Lease, material: Material, task: Task, outcom
             manifest=asdict(manifest), gate=told, reason=verdict.reason,
         )  # fmt: skip
         gate_history.record_uses(tx, model, job.id, {d: len(kept) for d, kept in material.gate_sets.items()})
-        if verdict.decision is Decision.PROMOTE:
-            remember(tx, shop.memory.budget, material, task, outcome)
+        held = verdict.decision is Decision.HOLD
+        if outcome.verdict.decision is not Decision.REJECT:
+            remember(tx, None if held else shop.memory.budget, material, task, outcome)
+        if held:
+            park(tx, model, task.version)
         if any(check.name == POISONED and check.result is Result.FAIL for check in verdict.checks):
             gate_history.quarantine_window(tx, _window(job, material, task.version, verdict.reason))
         if on_trial:
@@ -127,17 +132,19 @@ def still_valid(tx: Connection, model: str, champion: int, verdict: Verdict) -> 
     return replace(verdict, decision=Decision.HOLD, reason=reason) if reason else verdict
 
 
-def remember(tx: Connection, budget: int, material: Material, task: Task, outcome: Outcome) -> None:
-    """Memory, gate, selection and reference examples of a version that was promoted, on probation.
+def remember(tx: Connection, budget: int | None, material: Material, task: Task, outcome: Outcome) -> None:
+    """Memory, gate, selection and reference examples of a version that was not rejected, on probation.
 
-    What the labels contradict is not replayed any more, and a domain that they retire is not judged on any more.
+    What the labels contradict is not replayed any more, and a domain that they retire is not judged on any more. With a
+    budget the memory of the other domains is brought down to it.
     """
     model = material.model.name
     retire(tx, model, task.contradicted, task.version)
     for sets in (material.gate_sets, material.selection_sets):
         untrue = [example.key for domain in task.retired for example in sets.get(domain, ())]
         retire(tx, model, untrue, task.version, roles=("gate", "selection"))
-    replace_memory(tx, model, choose(list_examples(tx, model, "memory"), budget))
+    if budget is not None:
+        replace_memory(tx, model, choose(list_examples(tx, model, "memory"), budget))
     add_examples(tx, outcome.examples)
     gate_history.record_bits(tx, model, task.version, {material.domain: outcome.bits})
 

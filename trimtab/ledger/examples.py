@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, or_, select, update
 
 from trimtab.ledger.batches import in_batches
 from trimtab.ledger.clock import now
@@ -29,7 +29,7 @@ class Example:
     Attributes:
         id: Given by the ledger; 0 before it is stored.
         model, domain: The model, and the accepted domain the text belongs to.
-        role: "memory", "gate", "selection" or "reference".
+        role: "memory", "gate", "selection" or "reference"; see trimtab.ledger.given and .parked for others.
         text, label: The text and its true label (None: unlabelled).
         key: `splits.key_of` the text or its group.
         logits: (k,) float32 logits of the version that stored it (for replay by logits), or None.
@@ -180,14 +180,16 @@ def confirm_probation(tx: Connection, model: str, version: int) -> int:
 def expire_memory(tx: Connection, older_than_s: float, limit: int = 5_000) -> int:
     """Delete up to `limit` exemplars that were first kept longer ago; returns how many. Call it again.
 
-    Gate, selection and reference examples stay: without them nothing can be proved about their domain.
+    Gate, selection and reference examples stay: without them nothing can be proved about their domain. What is
+    parked for a version that was held (trimtab.ledger.parked) goes, whatever it is for.
     """
-    old = select(table.c.id).where(table.c.role == "memory", table.c.created_at < now(tx) - older_than_s)
+    exemplar = or_(table.c.role == "memory", table.c.role.contains("@", autoescape=True))
+    old = select(table.c.id).where(exemplar, table.c.created_at < now(tx) - older_than_s)
     return tx.execute(delete(table).where(table.c.id.in_(old.limit(limit)))).rowcount
 
 
 def _on_probation(model: str) -> tuple[ColumnElement[bool], ...]:
-    return table.c.model == model, table.c.probation.is_(True)
+    return table.c.model == model, table.c.probation.is_(True), table.c.role.in_(ROLES)
 
 
 def _count(tx: Connection) -> int:

@@ -82,7 +82,8 @@ def _forget_examples(tx: Connection, kind: str, names: Sequence[str]) -> dict[st
         tuple_(examples.c.model, examples.c.key).in_(by_key),
         _named(examples, kind, names),
     )
-    by_role = Counter(tx.execute(delete(examples).where(theirs).returning(examples.c.role)).scalars())
+    roles = tx.execute(delete(examples).where(theirs).returning(examples.c.role)).scalars()
+    by_role = Counter(role.partition("@")[0] for role in roles)  # parked or not
     judged = and_(
         examples.c.model == gate_bits.c.model, examples.c.role == "gate", examples.c.key == gate_bits.c.key
     )

@@ -66,7 +66,8 @@ def answers(tx: Connection, model: str) -> list[GateAnswer]:
         table.c.settled_at,
     ]
     query = select(*columns).join_from(table, newest, and_(newest.c.seq == table.c.seq, newest.c.rank == 1))
-    kept = exists().where(examples.c.model == model, examples.c.key == table.c.key)
+    parked = examples.c.role.contains("@", autoescape=True)
+    kept = exists().where(examples.c.model == model, examples.c.key == table.c.key, ~parked)
     wanted = (
         table.c.model == model,
         table.c.gate_set.is_not(None),

@@ -6,7 +6,9 @@ from sqlalchemy import Connection, select
 
 from trimtab.ledger.clock import now
 from trimtab.ledger.events import record_event
+from trimtab.ledger.examples import ROLES
 from trimtab.ledger.models import list_models
+from trimtab.ledger.parked import discard
 from trimtab.ledger.schema import aliases, examples, versions
 from trimtab.ledger.versions import Version, VersionState, list_versions, mark_collected
 
@@ -28,10 +30,11 @@ def collectable(tx: Connection, *, older_than_s: float, keep_newest: int) -> lis
 
 
 def collect_versions(tx: Connection, *, older_than_s: float, keep_newest: int) -> list[Version]:
-    """Mark every collectable version; their files may be deleted once this is committed."""
+    """Mark every collectable version, and delete what is parked for it; its files may go once this is committed."""
     found = collectable(tx, older_than_s=older_than_s, keep_newest=keep_newest)
     for version in found:
         mark_collected(tx, version)
+        discard(tx, version.model, version.n)
         detail = {"version": version.n, "digest": version.digest, "was": version.state}
         record_event(tx, "version_collected", version.model, detail)
     return found
@@ -50,5 +53,6 @@ def _beyond_newest(found: list[Version], keep_newest: int) -> list[Version]:
 
 def _needed(tx: Connection, model: str) -> set[int]:
     pointed = tx.execute(select(aliases.c.n).where(aliases.c.model == model)).scalars()
-    named = tx.execute(select(examples.c.version).where(examples.c.model == model).distinct()).scalars()
+    in_use = (examples.c.model == model, examples.c.role.in_(ROLES))
+    named = tx.execute(select(examples.c.version).where(*in_use).distinct()).scalars()
     return {*pointed, *named}

@@ -16,6 +16,7 @@ from trimtab.ledger.clock import now
 from trimtab.ledger.events import record_event
 from trimtab.ledger.examples import remove_probation
 from trimtab.ledger.models import next_generation
+from trimtab.ledger.parked import park
 from trimtab.ledger.samples import last_seq
 from trimtab.ledger.schema import aliases, trials
 from trimtab.ledger.versions import CHAMPION, VersionState
@@ -106,8 +107,8 @@ def end(
 ) -> Trial:
     """End the trial; again is no change. Promoted: the version is champion from now on, with its memory on probation.
 
-    Else its examples on probation are deleted, and the version is rejected, or held where the trial was abandoned, so
-    that a person may still promote it. Raises VersionRefused when the version cannot be promoted.
+    Rejected: its examples on probation are deleted. Abandoned: the version is held, and they are parked: a person may
+    still promote it. Raises VersionRefused when the version cannot be promoted.
     """
     before = _required(tx, trial.model, trial.version)
     if before.stage.final:
@@ -117,15 +118,16 @@ def end(
     if stage is Stage.PROMOTED:
         versions.promote(tx, trial.model, trial.version, actor=actor, reason=reason)
     else:
-        _discard(tx, trial, _BECOMES[stage], reason)
+        _take_out(tx, trial, _BECOMES[stage], reason)
     _give_up_alias(tx, trial, actor, reason)
     detail = {"version": trial.version, "stage": stage, "from": before.stage, "reason": reason}
     record_event(tx, "trial_ended", trial.model, detail | {"job": trial.job_id}, actor)
     return _required(tx, trial.model, trial.version)
 
 
-def _discard(tx: Connection, trial: Trial, state: VersionState, reason: str) -> None:
-    remove_probation(tx, trial.model, trial.version)
+def _take_out(tx: Connection, trial: Trial, state: VersionState, reason: str) -> None:
+    leave = park if state is VersionState.HELD else remove_probation
+    leave(tx, trial.model, trial.version)
     if versions.get_version(tx, trial.model, trial.version).state is not VersionState.QUARANTINED:
         versions.set_state(tx, trial.model, trial.version, state, reason)
 

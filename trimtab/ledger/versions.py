@@ -24,6 +24,7 @@ from trimtab.ledger.clock import now
 from trimtab.ledger.events import record_event
 from trimtab.ledger.examples import remove_probation
 from trimtab.ledger.models import ModelRow, get_model, next_generation, on_base, require_generation
+from trimtab.ledger.parked import unpark
 from trimtab.ledger.schema import aliases, versions
 from trimtab.ledger.upsert import insert_into
 
@@ -97,15 +98,8 @@ def reserve_version(tx: Connection, model: str, job_id: str) -> int:
     if n is not None:
         return int(n)
     n = _next_number(tx, model)
-    row = {
-        "model": model,
-        "n": n,
-        "state": VersionState.RESERVED,
-        "reason": "",
-        "job_id": job_id,
-        "manifest": {},
-    }
-    tx.execute(insert(versions).values(**row, created_at=now(tx)))
+    row = {"model": model, "n": n, "state": VersionState.RESERVED, "reason": "", "job_id": job_id}
+    tx.execute(insert(versions).values(**row, manifest={}, created_at=now(tx)))
     return n
 
 
@@ -257,7 +251,8 @@ def promote(
 ) -> int:
     """Make a version champion, and the old champion `previous`; returns the generation.
 
-    A version that was held or rolled back is accepted by this. Promoting the champion changes nothing.
+    A version that was held or rolled back is accepted by this; what is parked for it enters on probation. Promoting the
+    champion changes nothing.
 
     Raises:
         ModelNotFound, VersionNotFound: There is no such model or version.
@@ -274,6 +269,7 @@ def promote(
         _point(tx, model, PREVIOUS, champion)
     _move_pin(tx, model, n)
     set_state(tx, model, n, VersionState.ACCEPTED, reason)
+    unpark(tx, model, n)
     generation = next_generation(tx, model)
     detail = {"version": n, "previous": champion, "reason": reason, "generation": generation}
     record_event(tx, "promoted", model, detail, actor)
