@@ -147,9 +147,15 @@ class Material:
         k = len(self.model.labels)
         return [example for example in self.memory if example.logits and len(example.logits) == k]
 
+    @property
+    def learnt(self) -> dict[str, str]:
+        """The labels that are trained on, by key."""
+        return {row.key: row.label for row in self.rows["train"]}
+
     def replay_set(self, left_out: AbstractSet[str] = frozenset()) -> ReplaySet:
-        """The exemplars with their domains, without those of these keys."""
-        kept = [example for example in self.exemplars if example.key not in left_out]
+        """The exemplars with their domains, without those of these keys and those that are learnt anew."""
+        absent = left_out | self.learnt.keys()
+        kept = [example for example in self.exemplars if example.key not in absent]
         logits = np.array([example.logits for example in kept], dtype=np.float32)
         return ReplaySet(
             tuple(example.text for example in kept),

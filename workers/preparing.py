@@ -89,9 +89,10 @@ def without_contradicted(task: Task, material: Material) -> Task:
     if not exemplars or not task.train.texts:
         return task
     states = frozen_features(task.champion.bundle)  # the champion's own lie where it would put their labels
+    old = material.labelled_set(exemplars)  # those that are learnt anew speak, too
     found = find_contradicted(
-        states(task.replay.texts),
-        task.replay.labels,
+        states(old.texts),
+        old.labels,
         tuple(example.domain for example in exemplars),
         states(task.train.texts),
         task.train.labels,
@@ -104,7 +105,7 @@ def without_contradicted(task: Task, material: Material) -> Task:
     return replace(
         task,
         replay=material.replay_set(left_out),
-        contradicted=tuple(sorted(left_out)),
+        contradicted=tuple(sorted(left_out - material.learnt.keys())),
         retired=found.retired,
         past=_without(task.past, found.retired),
         calibration=_without(task.calibration, found.retired),

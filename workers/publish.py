@@ -13,7 +13,7 @@ from trimtab.jobs import AdaptationJob, JobStatus, Lease
 from trimtab.labels import Labelled
 from trimtab.ledger import gate_history, jobs, trials
 from trimtab.ledger.events import record_event
-from trimtab.ledger.examples import Example, add_examples, list_examples, replace_memory, retire
+from trimtab.ledger.examples import Example, add_examples, list_examples, replace_memory, retire, supersede
 from trimtab.ledger.gate_history import Window
 from trimtab.ledger.parked import park
 from trimtab.ledger.traffic import rate
@@ -140,6 +140,8 @@ def remember(tx: Connection, budget: int | None, material: Material, task: Task,
     """
     model = material.model.name
     retire(tx, model, task.contradicted, task.version)
+    make_way = retire if budget is None else supersede
+    make_way(tx, model, learnt_otherwise(tx, material), task.version)
     for sets in (material.gate_sets, material.selection_sets):
         untrue = [example.key for domain in task.retired for example in sets.get(domain, ())]
         retire(tx, model, untrue, task.version, roles=("gate", "selection"))
@@ -150,6 +152,13 @@ def remember(tx: Connection, budget: int | None, material: Material, task: Task,
 
 
 def hold(tx: Connection, lease: Lease, plan: Plan, choice: Choice | None = None) -> JobStatus:
+def learnt_otherwise(tx: Connection, material: Material) -> list[str]:
+    """Keys of the exemplars whose texts were trained on with another label."""
+    learnt = material.learnt
+    memory = list_examples(tx, material.model.name, "memory")
+    return [each.key for each in memory if learnt.get(each.key, each.label) != each.label]
+
+
     """Ends the job as held: nothing was proposed, and the plan (or every remedy) says why. Raises LeaseLost."""
     declined = () if choice is None else tuple(f"{each.name}: {each.reason}" for each in choice.entries[1:])
     reason = "; ".join((*plan.reasons, *declined))

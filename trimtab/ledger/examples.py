@@ -147,6 +147,19 @@ def retire(
     )
 
 
+def supersede(tx: Connection, model: str, keys: Iterable[str], version: int) -> int:
+    """Set exemplars aside, whose texts this version learnt with another label: that may take their place; how many.
+
+    They come back when the version is rolled back, and are deleted when its watch is over.
+    """
+    chosen = (table.c.model == model, table.c.role == "memory", table.c.retired_by.is_(None))
+    aside = {"role": _superseded(version), "retired_by": version}
+    return sum(
+        tx.execute(update(table).where(*chosen, table.c.key.in_(batch)).values(**aside)).rowcount
+        for batch in in_batches(sorted(set(keys)))
+    )
+
+
 def demote(tx: Connection, model: str, keys: Iterable[str]) -> int:
     """Gate examples that have decided often enough are for comparing rivals from now on; returns how many.
 
@@ -161,9 +174,14 @@ def demote(tx: Connection, model: str, keys: Iterable[str]) -> int:
 
 def remove_probation(tx: Connection, model: str, version: int) -> int:
     """Delete what entered with a version that was rolled back, and take back what it retired; returns how many went."""
+    gone = tx.execute(delete(table).where(*_on_probation(model), table.c.version == version)).rowcount
+    superseded = (table.c.model == model, table.c.role == _superseded(version))
+    taken = select(table.c.key).where(table.c.model == model, table.c.role == "memory")
+    tx.execute(update(table).where(*superseded, table.c.key.not_in(taken)).values(role="memory"))
+    tx.execute(delete(table).where(*superseded))
     retired = (table.c.model == model, table.c.retired_by == version)
     tx.execute(update(table).where(*retired).values(retired_by=None))
-    return tx.execute(delete(table).where(*_on_probation(model), table.c.version == version)).rowcount
+    return gone
 
 
 def confirm_probation(tx: Connection, model: str, version: int) -> int:
@@ -186,6 +204,11 @@ def expire_memory(tx: Connection, older_than_s: float, limit: int = 5_000) -> in
     exemplar = or_(table.c.role == "memory", table.c.role.contains("@", autoescape=True))
     old = select(table.c.id).where(exemplar, table.c.created_at < now(tx) - older_than_s)
     return tx.execute(delete(table).where(table.c.id.in_(old.limit(limit)))).rowcount
+
+
+def _superseded(version: int) -> str:
+    """The role of what gave way to this version's exemplars."""
+    return f"memory@-{version}"
 
 
 def _on_probation(model: str) -> tuple[ColumnElement[bool], ...]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from tests.fixtures.ledgers import filled_model
 from trimtab.ledger import clock, examples
@@ -154,6 +154,56 @@ def test_what_a_version_retired_is_deleted_when_its_watch_is_over(tx: Connection
     examples.retire(tx, MODEL, ["b"], version=3)
     examples.confirm_probation(tx, MODEL, 2)
     assert examples.keys(tx, MODEL, ["memory"]) == {"b", "c"}
+
+
+def labels(tx: Connection) -> dict[str, tuple[str | None, int | None]]:
+    """Label and who retired it, by key."""
+    return {each.key: (each.label, each.retired_by) for each in examples.list_examples(tx, MODEL, "memory")}
+
+
+def relabelled(tx: Connection, key: str, label: str, version: int) -> None:
+    examples.supersede(tx, MODEL, [key], version)
+    new = example(key, label=label, version=version, probation=True)
+    assert examples.add_examples(tx, [new]) == 1
+
+
+def test_a_newer_label_takes_the_place_of_an_older_one_until_it_is_rolled_back(tx: Connection):
+    examples.add_examples(tx, [example("a", label="pos"), example("b", label="pos")])
+    relabelled(tx, "a", "neg", version=2)
+    assert labels(tx) == {"a": ("neg", None), "b": ("pos", None)}
+    relabelled(tx, "a", "pos", version=3)
+    assert labels(tx) == {"a": ("pos", None), "b": ("pos", None)}
+    assert examples.remove_probation(tx, MODEL, 3) == 1
+    assert labels(tx)["a"] == ("neg", None)
+    assert examples.remove_probation(tx, MODEL, 2) == 1
+    assert [(each.label, each.version) for each in examples.list_examples(tx, MODEL, "memory")] == [
+        ("pos", 0),
+        ("pos", 0),
+    ]
+
+
+def test_a_newer_label_is_kept_for_good_when_its_watch_is_over(tx: Connection):
+    examples.add_examples(tx, [example("a", label="pos")])
+    relabelled(tx, "a", "neg", version=2)
+    examples.confirm_probation(tx, MODEL, 2)
+    examples.remove_probation(tx, MODEL, 2)
+    assert labels(tx) == {"a": ("neg", None)}
+    assert rows_of(tx) == 1
+
+
+def test_a_label_that_came_back_is_not_there_twice(tx: Connection):
+    """Its place was taken meanwhile by a version that stays."""
+    examples.add_examples(tx, [example("a", label="pos")])
+    examples.supersede(tx, MODEL, ["a"], 2)
+    examples.add_examples(tx, [example("a", label="neg", version=3)])
+    examples.remove_probation(tx, MODEL, 2)
+    assert labels(tx) == {"a": ("neg", None)}
+    assert rows_of(tx) == 1
+
+
+def rows_of(tx: Connection) -> int:
+    """Rows of whatever role."""
+    return int(tx.execute(text("SELECT count(*) FROM examples")).scalar_one())
 
 
 def test_a_new_choice_leaves_what_is_retired(tx: Connection):
