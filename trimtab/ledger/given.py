@@ -1,7 +1,7 @@
 """Labelled rows that somebody hands to one adaptation (`trimtab adapt --data`): kept beside the traffic, not in it.
 
 They are examples of roles of their own, so that the drift monitor never takes them for traffic and a worker that takes
-the job over finds them. The next file of the model replaces them.
+the job over finds them. They go when the job ends (trimtab.ledger.jobs); the next file of the model replaces them.
 """
 
 from __future__ import annotations

@@ -6,15 +6,16 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, or_, select, update
 
 from trimtab.errors import IllegalTransition, InvalidInput, JobInFlight, JobNotFound, LeaseLost
 from trimtab.jobs import ASKING, IN_FLIGHT, AdaptationJob, Extent, JobStatus, Lease, require_transition
 from trimtab.ledger import trials
 from trimtab.ledger.clock import db_now, now
 from trimtab.ledger.events import record_event
+from trimtab.ledger.examples import GIVEN_ROLES
 from trimtab.ledger.models import get_model
-from trimtab.ledger.schema import jobs
+from trimtab.ledger.schema import examples, jobs
 from trimtab.trial import Stage, Trial
 
 SHOWN = 8  # characters of an id that tables show; enough to name a job by
@@ -360,7 +361,9 @@ def _require(tx: Connection, job_id: str, before: JobStatus, after: JobStatus) -
 
 
 def _ended(tx: Connection, job_id: str, actor: str) -> AdaptationJob:
+    """The job that has just ended, with its event; rows of a file that it was given are not kept any longer."""
     job = get_job(tx, job_id)
+    tx.execute(delete(examples).where(examples.c.job_id == job_id, examples.c.role.in_(GIVEN_ROLES)))
     detail = {"job": job.id, "status": job.status, "version": job.version, "reason": job.reason}
     record_event(tx, "job_finished", job.model, detail, actor)
     return job

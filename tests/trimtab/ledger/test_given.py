@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Connection
@@ -54,6 +55,39 @@ def test_they_are_labels_of_the_job_in_flight_only(tx: Connection) -> None:
     open_job(tx)
     assert given_rows(tx, MODEL) == []
     assert not any(usable_counts(tx, MODEL, 1).values())
+
+
+def finish(tx: Connection, job: str, status: JobStatus) -> None:
+    lease = jobs.claim(tx, job, "worker", 60.0)
+    assert lease is not None
+    jobs.finish(tx, lease, status)
+
+
+ENDINGS: dict[str, Callable[[Connection, str], object]] = {
+    "promoted": lambda tx, job: finish(tx, job, JobStatus.PROMOTED),
+    "held": lambda tx, job: finish(tx, job, JobStatus.HELD),
+    "failed": lambda tx, job: finish(tx, job, JobStatus.FAILED),
+    "cancelled": lambda tx, job: jobs.cancel(tx, job, actor="test"),
+}
+
+
+@pytest.mark.parametrize("ending", list(ENDINGS))
+def test_their_texts_go_when_the_job_ends(tx: Connection, ending: str) -> None:
+    job = open_job(tx)
+    keep_given(tx, MODEL, job, ROWS)
+    kept = [each for role in GIVEN_ROLES for each in list_examples(tx, MODEL, role)]
+    assert len(kept) == 200
+    ENDINGS[ending](tx, job)
+    assert not any(list_examples(tx, MODEL, role) for role in GIVEN_ROLES)
+
+
+def test_a_job_that_is_given_back_keeps_them(tx: Connection) -> None:
+    job = open_job(tx)
+    keep_given(tx, MODEL, job, ROWS)
+    lease = jobs.claim(tx, job, "worker", 60.0)
+    assert lease is not None
+    jobs.release(tx, lease)
+    assert len(given_rows(tx, MODEL)) == 200
 
 
 def test_a_worker_that_took_the_job_finds_them(tx: Connection) -> None:
