@@ -135,13 +135,13 @@ def still_valid(tx: Connection, model: str, champion: int, verdict: Verdict) -> 
 def remember(tx: Connection, budget: int | None, material: Material, task: Task, outcome: Outcome) -> None:
     """Memory, gate, selection and reference examples of a version that was not rejected, on probation.
 
-    What the labels contradict is not replayed any more, and a domain that they retire is not judged on any more. With a
-    budget the memory of the other domains is brought down to it.
+    An exemplar whose text was learnt with another label makes way for it. What the labels contradict is not replayed
+    any more, and a domain that they retire is not judged on any more. With a budget the memory of the other domains is
+    brought down to it.
     """
     model = material.model.name
+    supersede(tx, model, learnt_otherwise(tx, material), task.version)
     retire(tx, model, task.contradicted, task.version)
-    make_way = retire if budget is None else supersede
-    make_way(tx, model, learnt_otherwise(tx, material), task.version)
     for sets in (material.gate_sets, material.selection_sets):
         untrue = [example.key for domain in task.retired for example in sets.get(domain, ())]
         retire(tx, model, untrue, task.version, roles=("gate", "selection"))
@@ -151,7 +151,6 @@ def remember(tx: Connection, budget: int | None, material: Material, task: Task,
     gate_history.record_bits(tx, model, task.version, {material.domain: outcome.bits})
 
 
-def hold(tx: Connection, lease: Lease, plan: Plan, choice: Choice | None = None) -> JobStatus:
 def learnt_otherwise(tx: Connection, material: Material) -> list[str]:
     """Keys of the exemplars whose texts were trained on with another label."""
     learnt = material.learnt
@@ -159,6 +158,7 @@ def learnt_otherwise(tx: Connection, material: Material) -> list[str]:
     return [each.key for each in memory if learnt.get(each.key, each.label) != each.label]
 
 
+def hold(tx: Connection, lease: Lease, plan: Plan, choice: Choice | None = None) -> JobStatus:
     """Ends the job as held: nothing was proposed, and the plan (or every remedy) says why. Raises LeaseLost."""
     declined = () if choice is None else tuple(f"{each.name}: {each.reason}" for each in choice.entries[1:])
     reason = "; ".join((*plan.reasons, *declined))
