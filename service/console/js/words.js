@@ -141,6 +141,26 @@ export function checkOf(name) {
   return of ? `${said}: ${of.replaceAll("_", " ")}` : said;
 }
 
+const REMEDIES = {
+  champion: "Version in use",
+  reference: "References only",
+  prior: "Prior correction",
+  temperature: "Temperature",
+  centre: "Centring",
+  known: "Version",
+  head: "Head refit",
+  lora: "LoRA",
+  self_training: "Self-training",
+  rebase: "Another base",
+};
+
+/** A remedy's name for people: lora@0.8 -> LoRA, 80 % of the step; known:3 -> Version 3. */
+export function remedyOf(name) {
+  const [, kind, version, step] = /^(\w+?)(?::(\d+))?(?:@([\d.]+))?$/.exec(name ?? "") ?? [null, name];
+  const said = REMEDIES[kind] ?? sentence(kind ?? "");
+  return `${said}${version ? ` ${version}` : ""}${step ? `, ${Math.round(100 * step)} % of the step` : ""}`;
+}
+
 /** Why a job was opened. */
 export function causeOf(cause) {
   const opened = {

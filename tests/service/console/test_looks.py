@@ -70,6 +70,15 @@ def test_every_page_is_accessible_and_fits(
             assert width[0] <= width[1], f"{name} scrolls sideways"
 
 
+def test_remedies_have_names_for_people(told: RunningApi, browser: Browser) -> None:
+    names = ["lora@0.8", "known:3", "self_training", "champion", "a_new_one"]
+    said = "names => import('/console/js/words.js').then(words => names.map(words.remedyOf))"
+    with visiting(browser, told.url) as visit:
+        assert visit.page.evaluate(said, names) == [
+            "LoRA, 80 % of the step", "Version 3", "Self-training", "Version in use", "A new one",
+        ]  # fmt: skip
+
+
 def test_the_reader_chooses_light_or_dark(told: RunningApi, browser: Browser) -> None:
     with visiting(browser, told.url, dark=True) as visit:
         visit.go("drift")

@@ -9,7 +9,7 @@ import { forgettingOf, heatMap } from "../matrix.js";
 import { badge, button, card, empty, facts, linkButton, notice, pageHead, progress, raw, table } from "../parts.js";
 import { may } from "../session.js";
 import { trialNotice } from "../trial.js";
-import { causeOf, jobOf, partOf, sentence, stageOf, waitingFor } from "../words.js";
+import { causeOf, jobOf, partOf, remedyOf, sentence, stageOf, waitingFor } from "../words.js";
 
 const LISTED = 20;
 
@@ -102,7 +102,7 @@ function about(job) {
 
 function planCard(plan) {
   if (!plan) return card("Plan", empty("No plan yet", "It is made when a worker reads the window and counts the labels."));
-  const title = plan.method ? sentence(plan.method).replaceAll(" | ", ", ") : "";
+  const title = plan.method ? plan.method.split(" | ").map(remedyOf).join(", ") : "";
   return card("Plan", [h("p", {}, h("strong", {}, title), plan.situation ? ` (situation ${plan.situation})` : ""), h("ul", { class: "reasons" }, (plan.reasons ?? []).map((reason) => h("li", {}, reason)))]);
 }
 
@@ -122,8 +122,8 @@ function rivalsCard({ plan, verdict, gate }) {
   const contest = verdict?.selection ?? gate?.selection ?? plan?.selection ?? null;
   if (contest?.rivals?.length) return card("Rivals", contestTable(contest.rivals), { note: contest.reason });
   if (!plan?.rivals?.length) return null;
-  const rows = [...plan.rivals.map((rival) => [sentence(rival.name), badge("info", "Tried"), rival.reason]),
-    ...(plan.left_out ?? []).map((rival) => [sentence(rival.name), badge("plain", "Left out"), rival.reason])];
+  const rows = [...plan.rivals.map((rival) => [remedyOf(rival.name), badge("info", "Tried"), rival.reason]),
+    ...(plan.left_out ?? []).map((rival) => [remedyOf(rival.name), badge("plain", "Left out"), rival.reason])];
   return card("Rivals", table("Remedies, cheapest first", ["Remedy", "State", "Why"], rows));
 }
 
@@ -131,7 +131,7 @@ const ENTRIES = { champion: ["info", "In use"], chosen: ["good", "Chosen"], beat
 
 function contestTable(rivals) {
   const rows = rivals.map((rival) => [
-    h("div", { class: "check" }, h("strong", {}, sentence(rival.name)), rival.reason && h("div", { class: "note" }, rival.reason)),
+    h("div", { class: "check" }, h("strong", {}, remedyOf(rival.name)), rival.reason && h("div", { class: "note" }, rival.reason)),
     badge(...(ENTRIES[rival.state] ?? ["plain", sentence(rival.state ?? "")])),
     percent(rival.accuracy, 1), points(rival.gain), !isNumber(rival.gain_error) ? "–" : `± ${(100 * rival.gain_error).toFixed(1)}`, worstOf(rival.losses),
   ]);
