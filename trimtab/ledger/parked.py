@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, insert, literal, select, update
 
-from trimtab.ledger.examples import ROLES, keys, remove_probation, retire
+from trimtab.ledger.examples import ROLES, keys, list_examples, remove_probation, retire, supersede
 from trimtab.ledger.schema import examples as table
 
 UNTRUE = "untrue"
@@ -31,10 +31,12 @@ def park(tx: Connection, model: str, version: int) -> None:
 def unpark(tx: Connection, model: str, version: int) -> None:
     """Put what is parked for a version that serves from now on to use, on probation.
 
-    A text that came to serve another purpose meanwhile stays with that.
+    A text that came to serve another purpose meanwhile stays with that; an exemplar of an older version makes way for
+    another label.
     """
     untrue = keys(tx, model, [f"{UNTRUE}@{version}"])
     retire(tx, model, sorted(untrue), version, roles=("memory", "gate", "selection"))
+    _make_way(tx, model, version)
     for role in ROLES:
         others = [role, *(HELD_OUT if role == "memory" else ["memory"])]
         taken = select(table.c.key).where(table.c.model == model, table.c.role.in_(others))
@@ -42,6 +44,14 @@ def unpark(tx: Connection, model: str, version: int) -> None:
         free = update(table).where(*mine, table.c.key.not_in(taken))
         tx.execute(free.values(role=role))
     discard(tx, model, version)
+
+
+def _make_way(tx: Connection, model: str, version: int) -> None:
+    labels = {each.key: each.label for each in list_examples(tx, model, f"memory@{version}")}
+    older = [each for each in list_examples(tx, model, "memory") if each.version < version]
+    supersede(
+        tx, model, [each.key for each in older if labels.get(each.key, each.label) != each.label], version
+    )
 
 
 def discard(tx: Connection, model: str, version: int) -> None:

@@ -99,6 +99,22 @@ def test_a_text_that_serves_another_purpose_by_then_stays_with_it(tx: Connection
     assert in_use(tx, held)["gate"] == {"new memory"}
 
 
+@pytest.mark.parametrize(("since", "says"), [(1, "neg"), (3, "pos")])
+def test_of_two_labels_of_a_text_that_of_the_newer_version_is_learnt(
+    tx: Connection, held: str, since: int, says: str
+) -> None:
+    other = example(held, "new memory", role="memory", label="pos", version=since)
+    tx.execute(update(table).where(table.c.role == "memory@2").values(label="neg"))
+    examples.add_examples(tx, [other])
+    versions.promote(tx, held, 2, actor="operator", reason="by hand")
+    assert {each.label for each in examples.list_examples(tx, held, "memory") if each.key == other.key} == {
+        says
+    }
+    versions.rollback(tx, held, actor="operator", reason="worse")
+    (back,) = [each for each in examples.list_examples(tx, held, "memory") if each.key == other.key]
+    assert (back.label, back.version, back.retired_by) == ("pos", since, None)
+
+
 def test_the_watch_of_another_version_leaves_it_alone(tx: Connection, held: str) -> None:
     examples.confirm_probation(tx, held, 3)
     examples.remove_probation(tx, held, 2)
