@@ -74,6 +74,7 @@ def test_remedies_have_names_for_people(told: RunningApi, browser: Browser) -> N
     names = ["lora@0.8", "known:3", "self_training", "champion", "a_new_one"]
     said = "names => import('/console/js/words.js').then(words => names.map(words.remedyOf))"
     with visiting(browser, told.url) as visit:
+        visit.go("adaptations")
         assert visit.page.evaluate(said, names) == [
             "LoRA, 80 % of the step", "Version 3", "Self-training", "Version in use", "A new one",
         ]  # fmt: skip
