@@ -113,7 +113,7 @@ class AdaptationJob:
         lease_owner: Worker that holds the lease; None when nobody does.
         lease_token: Fencing token: grows by one with every claim, never shrinks.
         lease_expires_at: Epoch seconds of the database's clock.
-        attempts: Times that it was claimed.
+        attempts: Times that it was claimed, but for those that ended with a worker that was stopped on purpose.
         created_at, started_at, finished_at: Epoch seconds of the database's clock.
     """
 

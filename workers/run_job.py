@@ -122,11 +122,12 @@ def _supervise(
         if end is End.LEASE_LOST:
             trainer.stop(grace_s=0.0)  # nothing that it still does counts
         return end, trainer
-    except BaseException:
+    except BaseException as error:
         # Celery's cold shutdown raises out of a signal handler; the job must not wait for its lease to expire.
         trainer.stop()
+        stopped = not isinstance(error, Exception)
         with suppress(LeaseLost, LedgerUnavailable), ledger.begin() as tx:
-            jobs.release(tx, lease, reason="the worker was interrupted")
+            jobs.release(tx, lease, reason="the worker was interrupted", on_purpose=stopped)
         raise
     finally:
         trainer.stop()
@@ -256,7 +257,7 @@ def _conclude(ledger: Ledger, lease: Lease, end: End, trainer: Trainer) -> Adapt
         if end is End.OVERTIME:
             return jobs.finish(tx, lease, JobStatus.TIMED_OUT, reason="TRIMTAB_TRAINING__MAX_SECONDS is over")
         if end is End.WORKER_STOPS:
-            return jobs.release(tx, lease, reason="the worker stopped")
+            return jobs.release(tx, lease, reason="the worker stopped", on_purpose=True)
         died = f"the trainer ended with exit code {trainer.process.returncode}"
         reason = "; ".join([died, *_told(trainer)])
         if job.attempts >= MAX_ATTEMPTS:

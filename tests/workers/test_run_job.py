@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from celery.exceptions import WorkerTerminate
 from prometheus_client import REGISTRY
 
 from tests.fixtures.toy_texts import toy_rows
@@ -105,7 +106,7 @@ def test_the_time_counts_over_the_attempts(tmp_path: Path, tiny_base_dir: Path) 
         assert worked_s > 0.0
         training = ENDLESS.model_copy(update={"max_seconds": worked_s})
         assert run_job(job.id, toy.settings.model_copy(update={"training": training})) is JobStatus.TIMED_OUT
-        assert toy.job(job.id).attempts == 2
+        assert toy.job(job.id).lease_token == 2
 
 
 def test_a_trainer_that_says_nothing_is_ended_at_the_next_look(tmp_path: Path, tiny_base_dir: Path) -> None:
@@ -166,6 +167,31 @@ def test_a_worker_that_stops_gives_the_job_back(tmp_path: Path, tiny_base_dir: P
         assert run_job(job.id, toy.settings, lambda: trains(toy, job.id)) is JobStatus.QUEUED
         assert toy.job(job.id).reason == "the worker stopped"
         assert trainers_of(os.getpid()) == []
+
+
+def test_workers_that_are_stopped_do_not_use_up_the_attempts(tmp_path: Path, tiny_base_dir: Path) -> None:
+    """A fleet that is rolled out again and again, and then a trainer that dies once."""
+    with opened_job(tmp_path, tiny_base_dir, small_training()) as (toy, job):
+        for _ in range(MAX_ATTEMPTS):
+            assert run_job(job.id, toy.settings, lambda: True) is JobStatus.QUEUED
+        assert (toy.job(job.id).attempts, toy.job(job.id).lease_token) == (0, MAX_ATTEMPTS)
+        toy.settings.private_key_path.unlink()
+        assert run_job(job.id, toy.settings) is JobStatus.QUEUED
+        assert toy.job(job.id).attempts == 1
+
+
+@pytest.mark.parametrize(("raised", "attempts"), [(WorkerTerminate, 0), (OSError, 1)])
+def test_a_cold_shutdown_is_no_attempt_but_an_error_is_one(
+    tmp_path: Path, tiny_base_dir: Path, raised: type[BaseException], attempts: int
+) -> None:
+    def stops() -> bool:
+        raise raised
+
+    with opened_job(tmp_path, tiny_base_dir, small_training()) as (toy, job):
+        with pytest.raises(raised):
+            run_job(job.id, toy.settings, stops)
+        assert toy.job(job.id).reason == "the worker was interrupted"
+        assert toy.job(job.id).attempts == attempts
 
 
 def test_the_lease_is_renewed_while_the_trainer_runs(tmp_path: Path, tiny_base_dir: Path) -> None:

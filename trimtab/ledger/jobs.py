@@ -144,12 +144,21 @@ def finish(
 
 
 def release(
-    tx: Connection, lease: Lease, status: JobStatus = JobStatus.QUEUED, *, reason: str = ""
+    tx: Connection,
+    lease: Lease,
+    status: JobStatus = JobStatus.QUEUED,
+    *,
+    reason: str = "",
+    on_purpose: bool = False,
 ) -> AdaptationJob:
-    """Give the lease up: the job is queued or waits for labels. Raises LeaseLost, IllegalTransition."""
+    """Give the lease up: the job is queued or waits for labels. Raises LeaseLost, IllegalTransition.
+
+    What was stopped on purpose, as a worker is that somebody replaces, is no attempt.
+    """
     if status not in {JobStatus.QUEUED, JobStatus.WAITING_FOR_LABELS}:
         raise IllegalTransition(f"A job that is released cannot be {status}.")
-    _change(tx, lease, status=status, reason=reason, **_NO_LEASE)
+    attempts = jobs.c.attempts - int(on_purpose)
+    _change(tx, lease, status=status, reason=reason, attempts=attempts, **_NO_LEASE)
     return get_job(tx, lease.job_id)
 
 
