@@ -104,15 +104,17 @@ def test_the_prior_corrections_goals(corrected: float, ms: float, held: bool) ->
     assert found[0].measured == f"{1000 * (corrected - 0.7):.0f} %, 4 windows"
 
 
-def fits(cpu_s: Sequence[float]) -> list[dict[str, Any]]:
-    """As speed.json holds them: the peer takes 100 s."""
-    ours = [{"name": "ours", "seed": i, "cpu_s": each, "accuracy": 0.9} for i, each in enumerate(cpu_s)]
-    return [*ours, *({**each, "name": "Trainer + peft", "cpu_s": 100.0} for each in ours)]
+def fits(cpu_s: Sequence[float], accuracy: float = 0.9) -> list[dict[str, Any]]:
+    """As speed.json holds them: the peer takes 100 s and is right in 9 of 10."""
+    ours = [{"name": "ours", "seed": i, "cpu_s": each, "accuracy": accuracy} for i, each in enumerate(cpu_s)]
+    return [*ours, *({**each, "name": "Trainer + peft", "cpu_s": 100.0, "accuracy": 0.9} for each in ours)]
 
 
 def test_the_goal_of_speed_is_the_median_of_the_seeds() -> None:
     assert speed_goal(fits([30.0, 45.0, 90.0])).held
     assert not speed_goal(fits([30.0, 60.0, 90.0])).held
+    assert speed_goal(fits([30.0], accuracy=0.892)).held
+    assert not speed_goal(fits([30.0], accuracy=0.888)).held  # fast and worse
 
 
 def test_raw_results_beside_the_cells_are_read(results: Results) -> None:
