@@ -2,9 +2,9 @@
 
 The memory's texts are read anew by the new base: their labels are learnt, and the old champion's answers to them are
 kept by the replay loss.
-Then the candidate has to be no worse than the champion on every gate set, by the same test as every adaptation; a gain
-is not asked for. It is a job like every other: no adaptation runs beside it, it can be cancelled, a worker goes on with
-it when whoever began it died, and its version is watched.
+Then the candidate goes the way of every adaptation: the same evidence, gate and publishing, but that a gain is not
+asked for. It is a job like every other: no adaptation runs beside it, it can be cancelled, a worker goes on with it
+when whoever began it died, and its version is watched.
 
 Which base a version stands on is in its signed manifest: promoting the version moves the base with it, and a rollback
 brings the old base back. Adapters of another base are refused by digest (trimtab.bundle.check_base).
@@ -14,74 +14,48 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
+from sqlalchemy import Connection
 
-from trimtab.adapter import REFERENCES, AdapterManifest
 from trimtab.base import BaseModel, load_base
+from trimtab.bundle import Remedy
 from trimtab.errors import Conflict, DataError, LeaseLost
-from trimtab.features import References
 from trimtab.jobs import AdaptationJob, JobStatus, Lease
-from trimtab.ledger import examples, gate_history, jobs, samples, versions
-from trimtab.ledger.examples import Example
-from trimtab.ledger.versions import CHAMPION, PINNED
-from workers.adapt import checkpoints_of
-from workers.artefact import (
-    Candidate,
-    Provenance,
-    delta_norms,
-    draft,
-    library_versions,
-    seal,
-    with_references,
-)
+from trimtab.ledger import examples, jobs, samples, versions
+from trimtab.ledger.models import on_base
+from trimtab.ledger.versions import PINNED
+from workers.adapt import checkpoints_of, complete
+from workers.artefact import Provenance, draft, library_versions, seal
 from workers.classifier import TrainableClassifier
+from workers.contest import Choice
 from workers.delivery import deliver
 from workers.evaluate import Scorecard
-from workers.fit import FitReport, Recipe, ReplaySet, TrainingSet, fit
-from workers.gate import Decision, Evidence, Paired, Verdict
-from workers.gate.paired import forgetting
-from workers.gate.soundness import integrity, parity
-from workers.gate.verdict import decide
+from workers.fit import FitReport, Recipe, ReplaySet, fit
+from workers.gate import Evidence, gate
 from workers.heartbeat import kept as renewed
-from workers.material import MAX_PROJECTED
+from workers.material import Material, gather
+from workers.memory import choose
 from workers.progress import JobProgress, Report, silent
-from workers.publish import ENDS, still_valid
+from workers.publish import Outcome, publish
+from workers.task import Proposal, Task
+from workers.weighing import weigh
 from workers.workshop import LoadedVersion, Workshop, load_version
 
 REBASE = "rebase"  # what its job was opened for
 EPOCHS = 3
-N_PARITY = 64
 
 
 @dataclass(frozen=True)
 class Rebased:
-    """What came of it: the new version's number, the gate's verdict, and scores by domain of champion and candidate."""
+    """What came of it: the new version's number, how the job ended and why, and scores by domain of both versions."""
 
     version: int
     status: JobStatus
-    verdict: Verdict
+    reason: str
     scores: Mapping[str, tuple[Scorecard, Scorecard]]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What the ledger keeps of a model: its labels, champion, memory, and gate and reference sets by domain."""
-
-    labels: tuple[str, ...]
-    champion: int
-    version: int
-    memory: tuple[Example, ...]
-    gate: Mapping[str, tuple[Example, ...]]
-    reference: Mapping[str, tuple[Example, ...]]
-
-    def indices(self, kept: Sequence[Example]) -> npt.NDArray[np.int64]:
-        """(n,) label indices."""
-        return np.array([self.labels.index(example.label or "") for example in kept], dtype=np.int64)
 
 
 def rebase(
@@ -130,7 +104,7 @@ def open_claimed(shop: Workshop, model: str, base: BaseModel, epochs: int) -> Le
             raise DataError(f"{base.name} is the base that the champion of {model!r} stands on already")
         if PINNED in versions.get_aliases(tx, model):
             raise Conflict(f"the champion of {model!r} is pinned: nothing replaces it")
-        if not examples.list_examples(tx, model, "memory"):
+        if not choose(examples.list_examples(tx, model, "memory"), 1):
             raise DataError(f"{model!r} has no memory: there is nothing to learn from on another base")
         cause = {"kind": REBASE, "base": base.name, "epochs": epochs}
         from_seq = samples.last_seq(tx, model) + 1
@@ -152,174 +126,126 @@ def end_badly(shop: Workshop, lease: Lease, error: BaseException) -> None:
 
 def move(shop: Workshop, lease: Lease, base: BaseModel, report: Report) -> Rebased:
     """Trains, judges and publishes under the lease. Raises as `rebase` does."""
-    job, kept = read(shop, lease)
-    champion = load_version(shop, None, job.model, kept.champion)
-    recipe = Recipe(epochs=job.cause["epochs"], seed=shop.training.seed, max_tokens=shop.max_tokens)
-    network = TrainableClassifier(base, len(kept.labels), recipe.seed)
-    new, replay = training_sets(kept, champion)
-    fitted = fit(
-        network,
-        new,
-        replay,
-        recipe,
-        lambda step, of: report("training", step, of),
-        checkpoints_of(shop, lease),
-    )
-    candidate = draft(
-        network, model=job.model, version=kept.version, labels=kept.labels, max_tokens=shop.max_tokens
-    )
-    candidate = with_old_references(candidate, champion, kept, report)
-    report("gate", 0, 1)
-    pairs = [pair_of(domain, champion, candidate, kept, found) for domain, found in kept.gate.items()]
-    verdict = judge(shop, candidate, network, new.texts, pairs)
-    report("publishing", 0, 1)
-    provenance = provenance_of(job, champion, kept, base, recipe, fitted)
-    verdict, status = publish(shop, lease, kept, *store(shop, candidate, verdict, provenance), verdict, pairs)
-    scores = {pair.domain: (pair.incumbent, pair.candidate) for pair in pairs}
-    return Rebased(kept.version, status, verdict, scores)
-
-
-def read(shop: Workshop, lease: Lease) -> tuple[AdaptationJob, Kept]:
-    """The job and what is kept; reserves the version's number, and writes the plan. Raises LeaseLost."""
     with shop.ledger.begin() as tx:
         job = jobs.check(tx, lease)
-        model, labels = job.model, versions.served_model(tx, job.model).labels
-        memory = tuple(e for e in examples.list_examples(tx, model, "memory") if e.label in labels)
-        reason = f"{len(memory)} exemplars are learnt anew on {job.cause['base']}"
-        jobs.set_plan(tx, lease, {"method": REBASE, "situation": REBASE, "reasons": [reason]})
-        return job, Kept(
-            labels,
-            versions.get_aliases(tx, model)[CHAMPION],
-            versions.reserve_version(tx, model, job.id),
-            memory,
-            _by_domain(examples.list_examples(tx, model, "gate")),
-            _by_domain(examples.list_examples(tx, model, "reference")),
-        )
+        material = read(tx, job, base, shop.memory.budget)
+        version = versions.reserve_version(tx, job.model, job.id)
+    champion = load_version(shop, None, job.model, material.champion)
+    why = reasons(material, base, champion.bundle.remedy)
+    with shop.ledger.begin() as tx:
+        jobs.set_plan(tx, lease, {"method": REBASE, "situation": REBASE, "reasons": why})
+    task = task_of(shop, material, champion, base, version, report)
+    recipe = Recipe(epochs=job.cause["epochs"], seed=task.seed, max_tokens=shop.max_tokens)
+    proposal, fitted = propose(shop, lease, task, recipe, "; ".join(why))
+    candidate = complete(proposal.candidate, champion, material, report)
+    evidence = weigh(shop, task, proposal, material)
+    verdict, choice = gate(evidence, shop.gate), Choice(proposal, proposal.reason, ())
+    told = verdict.as_json() | {"selection": choice.as_json()}
+    files, manifest = seal(
+        candidate, told, provenance_of(job, task, material, recipe, fitted), shop.private_key
+    )
+    report("publishing", 0, 1)
+    outcome = Outcome(deliver(shop, base, files), manifest, verdict, choice, (), {})
+    status = publish(shop, lease, material, task, outcome)
+    with shop.ledger.read() as tx:
+        ended = jobs.get_job(tx, lease.job_id)
+    return Rebased(version, status, ended.reason, scores_of(evidence, champion))
 
 
-def training_sets(kept: Kept, champion: LoadedVersion) -> tuple[TrainingSet, ReplaySet]:
-    """The memory with its labels, and with the champion's answers of today: the old ones are of several versions."""
-    texts, labels = tuple(example.text for example in kept.memory), kept.indices(kept.memory)
-    logits = champion.answers.outputs(texts).logits
-    return TrainingSet(texts, labels), ReplaySet(texts, labels, logits)
-
-
-def with_old_references(
-    candidate: Candidate, champion: LoadedVersion, kept: Kept, report: Report
-) -> Candidate:
-    """The reference texts of every domain, read by the new base."""
-    past = References.from_bytes(champion.files[REFERENCES])
-    projected = [example.text for example in kept.memory[: 2 * MAX_PROJECTED]]
-    return with_references(
-        candidate, kept.reference, report, projected=projected, ordered=past.ordered, anchors=past.anchors
+def read(tx: Connection, job: AdaptationJob, base: BaseModel, budget: int) -> Material:
+    """What is kept of the model and nothing of the traffic, as of a model on the new base. Raises ModelNotFound."""
+    found = gather(tx, job, budget).without_news()
+    return replace(
+        found,
+        model=on_base(found.model, base.name, base.digest),
+        memory=tuple(example for example in found.memory if example.label in found.model.labels),
+        unlabelled=(),
     )
 
 
-def pair_of(
-    domain: str, champion: LoadedVersion, candidate: Candidate, kept: Kept, found: Sequence[Example]
-) -> Paired:
-    """Champion and candidate on a domain's gate set."""
-    texts, truth = tuple(example.text for example in found), kept.indices(found)
-    return Paired(
-        domain=domain,
-        against=f"champion {champion.n}",
-        incumbent=champion.answers.scorecard(texts, truth, domain),
-        candidate=candidate.answers.scorecard(texts, truth, domain),
-    )
+def reasons(material: Material, base: BaseModel, remedy: Remedy) -> list[str]:
+    """What is done, and what the champion answers with that is lost with its weights."""
+    learnt = f"{len(material.memory)} exemplars are learnt anew on {base.name}"
+    lost = {
+        "prior correction": remedy.log_prior is not None,
+        "temperature": remedy.temperature != 1.0,
+        "shifts of domains": bool(remedy.shifts),
+    }
+    gone = [name for name, is_lost in lost.items() if is_lost]
+    return [learnt, f"the champion's {' and '.join(gone)} went with its weights"] if gone else [learnt]
 
 
-def judge(
+def task_of(
     shop: Workshop,
-    candidate: Candidate,
-    network: TrainableClassifier,
-    texts: Sequence[str],
-    pairs: Sequence[Paired],
-) -> Verdict:
-    """Sound as an artefact, and not worse on any gate set; without gate sets a person decides."""
-    if not pairs:
-        reason = "there is no gate set to hold the new base against: a person promotes"
-        return Verdict(decision=Decision.HOLD, reason=reason, checks=())
-    probes = tuple(texts[:N_PARITY])
-    merged = candidate.answers.outputs(probes).logits
-    difference = float(np.abs(merged - network.predict_logits(probes, shop.max_tokens)).max())
-    evidence = Evidence(
-        delta_norms=delta_norms(network.base, candidate.bundle), parity=difference, n_parity=len(probes),
-        past=tuple(pairs), gain=pairs[0],
-    )  # fmt: skip
-    checks = (integrity(evidence), parity(evidence), *(forgetting(pair, shop.gate) for pair in pairs))
-    decision, reason = decide(checks)
-    if shop.gate.mode == "hold" and decision is Decision.PROMOTE:
-        decision, reason = Decision.HOLD, "every check passed; TRIMTAB_GATE__MODE is hold: a person promotes"
-    return Verdict(decision=decision, reason=reason, checks=checks)
+    material: Material,
+    champion: LoadedVersion,
+    base: BaseModel,
+    version: int,
+    report: Report,
+) -> Task:
+    """The memory with its labels, and with the champion's answers of today: the old ones are of several versions."""
+    kept = material.labelled_set(material.memory)
+    logits = champion.answers.outputs(kept.texts).logits
+    domains = tuple(example.domain for example in material.memory)
+    return Task(
+        base=base,
+        champion=champion,
+        labels=material.model.labels,
+        domain=material.domain,
+        train=kept,
+        selection=material.labelled_set(()),
+        replay=ReplaySet(kept.texts, kept.labels, logits, domains),
+        version=version,
+        seed=shop.training.seed,
+        max_tokens=shop.max_tokens,
+        report=report,
+    )
+
+
+def propose(
+    shop: Workshop, lease: Lease, task: Task, recipe: Recipe, reason: str
+) -> tuple[Proposal, FitReport]:
+    """A new LoRA and head on the new base, and what the fit did."""
+    network = TrainableClassifier(task.base, len(task.labels), recipe.seed)
+    fitted = fit(
+        network,
+        task.train,
+        task.replay,
+        recipe,
+        lambda step, of: task.report("training", step, of),
+        checkpoints_of(shop, lease),
+    )
+    model = task.champion.bundle.model
+    candidate = draft(
+        network, model=model, version=task.version, labels=task.labels, max_tokens=task.max_tokens
+    )
+    return Proposal(name=REBASE, candidate=candidate, cost=0, reason=reason), fitted
 
 
 def provenance_of(
-    job: AdaptationJob,
-    champion: LoadedVersion,
-    kept: Kept,
-    base: BaseModel,
-    recipe: Recipe,
-    fitted: FitReport,
+    job: AdaptationJob, task: Task, material: Material, recipe: Recipe, fitted: FitReport
 ) -> Provenance:
     """Why and from what: the old champion is the parent in lineage, not in weights."""
-    before = champion.bundle.base
+    before = task.champion.bundle.base
     return Provenance(
-        parent=champion.n,
-        parent_digest=champion.digest,
+        parent=task.champion.n,
+        parent_digest=task.champion.digest,
         trigger={"kind": REBASE, "job": job.id, "from": before.name, "from_digest": before.digest},
-        data={"n_memory": len(kept.memory), "domains": sorted(kept.gate)},
-        plan={"method": REBASE, "situation": REBASE, "base": base.name, "recipe": asdict(recipe)},
+        data={
+            "n_memory": len(material.memory),
+            "memory_digest": material.memory_digest(),
+            "domains": sorted(material.gate_sets),
+        },
+        plan={"method": REBASE, "situation": REBASE, "base": task.base.name, "recipe": asdict(recipe)},
         training=asdict(fitted) | {"libraries": library_versions()},
         metrics={},
     )
 
 
-def store(
-    shop: Workshop, candidate: Candidate, verdict: Verdict, provenance: Provenance
-) -> tuple[AdapterManifest, str]:
-    """Seals the version and delivers it to the store: its manifest and digest. Raises as `deliver` does."""
-    files, manifest = seal(candidate, verdict.as_json(), provenance, shop.private_key)
-    return manifest, deliver(shop, candidate.bundle.base, files)
-
-
-def publish(  # noqa: PLR0917
-    shop: Workshop,
-    lease: Lease,
-    kept: Kept,
-    manifest: AdapterManifest,
-    digest: str,
-    verdict: Verdict,
-    pairs: Sequence[Paired],
-) -> tuple[Verdict, JobStatus]:
-    """Records the version, promotes it if the verdict says so, and ends the job, in one transaction.
-
-    Returns the verdict, held where the champion changed meanwhile, and the job's status. Raises LeaseLost.
-    """
-    model, n = manifest.model, manifest.version
-    with shop.ledger.begin() as tx:
-        job = jobs.check(tx, lease)
-        verdict = still_valid(tx, model, kept.champion, verdict)
-        state, status = ENDS[verdict.decision]
-        versions.record_version(
-            tx, model, n, digest, kept.champion, state,
-            manifest=asdict(manifest), gate=verdict.as_json(), reason=verdict.reason,
-        )  # fmt: skip
-        gate_history.record_uses(tx, model, job.id, {pair.domain: pair.candidate.n for pair in pairs})
-        if verdict.decision is Decision.PROMOTE:
-            versions.promote(tx, model, n, actor=REBASE, reason=verdict.reason)
-            gate_history.record_bits(tx, model, n, {pair.domain: bits_of(pair, kept) for pair in pairs})
-        jobs.finish(tx, lease, status, verdict=verdict.as_json(), version=n, reason=verdict.reason)
-    return verdict, status
-
-
-def bits_of(pair: Paired, kept: Kept) -> dict[str, bool]:
-    """By key of the domain's gate examples: whether the new base is right."""
-    right = pair.candidate.right.tolist()
-    return {example.key: bool(bit) for example, bit in zip(kept.gate[pair.domain], right, strict=True)}
-
-
-def _by_domain(found: Sequence[Example]) -> dict[str, tuple[Example, ...]]:
-    """Those that are not retired."""
-    current = [example for example in found if example.retired_by is None]
-    names = dict.fromkeys(example.domain for example in current)
-    return {name: tuple(example for example in current if example.domain == name) for name in names}
+def scores_of(evidence: Evidence, champion: LoadedVersion) -> dict[str, tuple[Scorecard, Scorecard]]:
+    """By domain: the champion's and the candidate's."""
+    return {
+        pair.domain: (pair.incumbent, pair.candidate)
+        for pair in evidence.past
+        if pair.against == f"champion {champion.n}"
+    }

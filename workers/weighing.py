@@ -30,7 +30,7 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 ANSWERING = (WEIGHTS, CONFIG, HEAD, REMEDY)
-PURPOSES = {"reference": Purpose.REFERENCES, "temperature": Purpose.CONFIDENCE}
+PURPOSES = {"reference": Purpose.REFERENCES, "temperature": Purpose.CONFIDENCE, "rebase": Purpose.BASE}
 N_PARITY = 64
 N_WINDOW = 500  # texts, evenly over the window, whose answers tell its classes
 LEAST = 1e-12  # probability whose logarithm is taken
@@ -207,7 +207,10 @@ def data_report(task: Task, material: Material) -> DataReport | None:
     )
 
 
-def _update(shop: Workshop, task: Task, proposal: Proposal) -> Update:
+def _update(shop: Workshop, task: Task, proposal: Proposal) -> Update | None:
+    """What is added to the champion's weights; None on another base, where these are not gone on from."""
+    if task.base.digest != task.champion.bundle.base.digest:
+        return None
     accepted = accepted_changes(shop, task.champion.bundle.model, task.base.digest)
     return update_of(task.champion.files, proposal.candidate.files, accepted)
 

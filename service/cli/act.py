@@ -164,10 +164,10 @@ def rebase(
     for domain, (before, after) in found.scores.items():
         told = f"balanced accuracy {before.balanced_accuracy:.3f} to {after.balanced_accuracy:.3f}"
         console.print(f"{domain}: {told} (n = {after.n})", highlight=False)
-    decision, reason = found.verdict.decision, found.verdict.reason
-    console.print(f"{name}: version {found.version}: {decision}: {reason}", highlight=False, soft_wrap=True)
+    ended = f"{name}: version {found.version}: {found.status}: {found.reason}"
+    console.print(ended, highlight=False, soft_wrap=True)
     _hint(settings, name)
-    raise typer.Exit(0 if decision == "promote" else 1)
+    raise typer.Exit(0 if found.status in {"promoted", "on_trial"} else 1)
 
 
 def promote(

@@ -15,11 +15,11 @@ from trimtab.adapter import verify
 from trimtab.base import load_base
 from trimtab.bundle import build_bundle
 from trimtab.errors import BaseMismatch, Conflict, DataError
-from trimtab.ledger import models, versions
+from trimtab.jobs import JobStatus
+from trimtab.ledger import jobs, models, versions
 from trimtab.ledger.versions import VersionState
 from trimtab.settings import GateSettings
 from workers.adapt import run_adaptation
-from workers.gate import Decision
 from workers.rebase import Rebased, rebase
 from workers.workshop import load_version
 
@@ -44,11 +44,14 @@ def moved(
 
 def test_it_is_promoted_when_it_is_no_worse(moved: tuple[ToyShop, Rebased]) -> None:
     toy, found = moved
-    assert found.verdict.decision is Decision.PROMOTE
-    assert [check.name for check in found.verdict.checks] == ["integrity", "parity", "forgetting:film"]
+    assert found.status is JobStatus.PROMOTED, found.reason
     with toy.ledger.read() as tx:
+        (job,) = jobs.list_jobs(tx, MODEL)
         assert versions.get_aliases(tx, MODEL) == {"champion": 2, "previous": 1, "baseline": 1}
         manifest = versions.get_version(tx, MODEL, 2).manifest
+    assert [check["name"] for check in (job.verdict or {})["checks"]] == [
+        "integrity", "parity", "forgetting:film", "calibration", "likelihood", "flips", "slices", "use:film",
+    ]  # fmt: skip
     assert manifest["trigger"]["kind"] == "rebase"
     assert manifest["parent"] == 1
 
@@ -111,7 +114,7 @@ def test_a_worse_base_is_rejected_or_held_and_serves_nothing(empty_shop: ToyShop
     """Not trained at all it answers one label."""
     empty_shop.create_first()
     found = rebase(empty_shop.shop, model=MODEL, base_name=str(other_base), epochs=0)
-    assert found.verdict.decision is Decision.REJECT
+    assert found.status is JobStatus.REJECTED
     with empty_shop.ledger.read() as tx:
         assert versions.get_aliases(tx, MODEL)["champion"] == 1
         assert versions.get_version(tx, MODEL, 2).state is VersionState.REJECTED

@@ -19,9 +19,10 @@ Integers = npt.NDArray[np.int64]
 
 
 class Purpose(StrEnum):
-    """What a candidate is for: the last two change no answer, and are judged by other rules."""
+    """What a candidate is for: a base is asked for no gain, and the last two change no answer."""
 
     ACCURACY = "accuracy"
+    BASE = "base"
     CONFIDENCE = "confidence"
     REFERENCES = "references"
 

@@ -15,6 +15,15 @@ from workers.gate.unchanged import unchanged_checks
 from workers.gate.verdict import DATA, Check, Decision, Result, Verdict, decide, in_words
 from workers.gate.wear import wear
 
+UNJUDGED = Check(
+    name="forgetting",
+    result=Result.INSUFFICIENT,
+    value=None,
+    limit=0.0,
+    n=0,
+    detail="there is no gate set to hold the new base against: a person promotes",
+)
+
 
 def gate(evidence: Evidence, settings: GateSettings) -> Verdict:
     """Runs every check and decides; `mode` hold never promotes, off promotes whatever is sound as an artefact.
@@ -43,9 +52,11 @@ def _without_labels(verdict: Verdict) -> Verdict:
 
 def _tests(evidence: Evidence, settings: GateSettings) -> tuple[Check, ...]:
     """What is asked of a candidate for this purpose."""
-    if evidence.purpose is not Purpose.ACCURACY:
+    if evidence.purpose in {Purpose.CONFIDENCE, Purpose.REFERENCES}:
         return (*unchanged_checks(evidence, settings), *_data(evidence, settings))
-    kept = (forgetting(pair, settings) for pair in evidence.past)
+    kept = tuple(forgetting(pair, settings) for pair in evidence.past)
+    if evidence.purpose is Purpose.BASE:
+        return (*(kept or (UNJUDGED,)), *_guards(evidence, settings))
     return (*kept, gain(evidence.gain, settings, evidence.looks), *_guards(evidence, settings))
 
 
