@@ -115,6 +115,25 @@ def test_of_two_labels_of_a_text_that_of_the_newer_version_is_learnt(
     assert (back.label, back.version, back.retired_by) == ("pos", since, None)
 
 
+def test_a_newer_label_takes_the_place_of_an_older_one_until_a_rollback(tx: Connection, held: str) -> None:
+    anew = example(held, "true", role="memory", label="neg", version=3, probation=True)
+    add_version(tx, held, 3)
+    examples.supersede(tx, held, ["true"], 3)
+    examples.add_examples(tx, [anew])
+    parked.park(tx, held, 3)
+    assert label_of(tx, held, "true") == "pos"
+    versions.promote(tx, held, 3, actor="operator", reason="by hand")
+    assert label_of(tx, held, "true") == "neg"
+    versions.rollback(tx, held, actor="operator", reason="worse")
+    assert label_of(tx, held, "true") == "pos"
+    assert in_use(tx, held) == BEFORE
+
+
+def label_of(tx: Connection, model: str, key: str) -> str | None:
+    (found,) = [each for each in examples.list_examples(tx, model, "memory") if each.key == key]
+    return found.label
+
+
 def test_the_watch_of_another_version_leaves_it_alone(tx: Connection, held: str) -> None:
     examples.confirm_probation(tx, held, 3)
     examples.remove_probation(tx, held, 2)
