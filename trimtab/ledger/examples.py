@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, or_,
 from trimtab.ledger.batches import in_batches
 from trimtab.ledger.clock import now
 from trimtab.ledger.schema import examples as table
+from trimtab.ledger.schema import versions
 from trimtab.ledger.tombstones import without_forgotten
 from trimtab.ledger.upsert import insert_into
 
@@ -190,9 +191,21 @@ def confirm_probation(tx: Connection, model: str, version: int) -> int:
     A version vouches for those before it that it was made from and that were not rolled back: nobody watches them any
     more. What they retired is deleted.
     """
-    tx.execute(delete(table).where(table.c.model == model, table.c.retired_by <= version))
-    theirs = (*_on_probation(model), table.c.version <= version)
+    line = _made_from(tx, model, version)
+    tx.execute(delete(table).where(table.c.model == model, table.c.retired_by.in_(line)))
+    theirs = (*_on_probation(model), table.c.version.in_(line))
     return tx.execute(update(table).where(*theirs).values(probation=False)).rowcount
+
+
+def _made_from(tx: Connection, model: str, version: int) -> set[int]:
+    """The version, its parent, and so on."""
+    query = select(versions.c.n, versions.c.parent).where(versions.c.model == model)
+    parents = dict(tx.execute(query).tuples().all())
+    line, n = {version}, parents.get(version)
+    while n is not None and n not in line:
+        line.add(n)
+        n = parents.get(n)
+    return line
 
 
 def expire_memory(tx: Connection, older_than_s: float, limit: int = 5_000) -> int:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection, text
 
-from tests.fixtures.ledgers import filled_model
-from trimtab.ledger import clock, examples
+from tests.fixtures.ledgers import digest_of, filled_model
+from trimtab.ledger import clock, examples, versions
 from trimtab.ledger.examples import Example
+from trimtab.ledger.versions import VersionState
 
 MODEL = "sentiment"
 
@@ -131,6 +132,21 @@ def test_probation_ends_for_better_or_worse(tx: Connection):
     assert examples.remove_probation(tx, MODEL, 2) == 0
     assert examples.keys(tx, MODEL, ["memory"]) == {"2", "3", "old"}
     assert not any(each.probation for each in examples.list_examples(tx, MODEL, "memory"))
+
+
+def test_a_version_vouches_for_none_that_it_was_not_made_from(tx: Connection, model: str):
+    """An operator went back from 4 to 1 without a rollback; 5 was made from 1, and its watch is over."""
+    for n, parent in ((4, 3), (5, 1)):
+        versions.record_version(tx, model, n, digest_of(n), parent, VersionState.ACCEPTED, manifest={})
+    examples.add_examples(tx, [example("old"), example("older")])
+    examples.add_examples(tx, [example(str(n), version=n, probation=True) for n in (1, 4, 5)])
+    examples.retire(tx, model, ["old"], version=4)
+    assert examples.confirm_probation(tx, model, 5) == 2
+    found = {each.key: each for each in examples.list_examples(tx, model, "memory")}
+    assert {key for key, each in found.items() if each.probation} == {"4"}
+    assert found["old"].retired_by == 4
+    examples.remove_probation(tx, model, 4)
+    assert examples.keys(tx, model, ["memory"]) == {"old", "older", "1", "5"}
 
 
 def active(tx: Connection) -> list[str]:
