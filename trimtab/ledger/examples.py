@@ -173,6 +173,12 @@ def demote(tx: Connection, model: str, keys: Iterable[str]) -> int:
     )
 
 
+def on_probation(tx: Connection, model: str, version: int) -> bool:
+    """Whether anything that entered with this version has not been kept for good yet."""
+    theirs = (*_on_probation(model), table.c.version == version)
+    return tx.execute(select(table.c.id).where(*theirs).limit(1)).first() is not None
+
+
 def remove_probation(tx: Connection, model: str, version: int) -> int:
     """Delete what entered with a version that was rolled back, and take back what it retired; returns how many went."""
     gone = tx.execute(delete(table).where(*_on_probation(model), table.c.version == version)).rowcount
@@ -200,7 +206,7 @@ def confirm_probation(tx: Connection, model: str, version: int) -> int:
 def _made_from(tx: Connection, model: str, version: int) -> set[int]:
     """The version, its parent, and so on."""
     query = select(versions.c.n, versions.c.parent).where(versions.c.model == model)
-    parents = dict(tx.execute(query).tuples().all())
+    parents = {row.n: row.parent for row in tx.execute(query)}
     line, n = {version}, parents.get(version)
     while n is not None and n not in line:
         line.add(n)
