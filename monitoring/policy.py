@@ -153,7 +153,7 @@ def after_watch(state: MonitorState) -> MonitorState:
 class Change(StrEnum):
     """How another version came to serve."""
 
-    ADAPTED = "a job promoted it"
+    ADAPTED = "a job made it"
     OPERATED = "an operator chose it"
     STEPPED_BACK = "the version before was rolled back or quarantined"
 

@@ -15,7 +15,7 @@ from monitoring.probation import attend
 from monitoring.station import Station
 from trimtab.drift import DriftState, MonitorState
 from trimtab.errors import AdapterRefused, StoreUnavailable, VersionNotFound
-from trimtab.ledger import jobs, models, reports, samples, versions
+from trimtab.ledger import examples, jobs, models, reports, samples, versions
 from trimtab.ledger.clock import now
 from trimtab.ledger.versions import VersionState
 from trimtab.ledger.windows import PredictionWindow, rows_after
@@ -139,11 +139,13 @@ def _baseline(station: Station, state: MonitorState, digest: str) -> Baseline | 
 
 
 def _how(tx: Connection, state: MonitorState, champion: int) -> Change:
-    """Why `champion` serves instead of the version of the state."""
+    """Why `champion` serves instead of the version of the state; one on probation is watched, whoever promoted it."""
     if not champion:
         return Change.STEPPED_BACK
     old = versions.get_version(tx, state.model, state.version)
     if old.state in {VersionState.ROLLED_BACK, VersionState.QUARANTINED}:
         return Change.STEPPED_BACK
     new = versions.get_version(tx, state.model, champion)
-    return Change.ADAPTED if new.job_id is not None and new.job_id == state.last_job_id else Change.OPERATED
+    just_made = new.job_id is not None and new.job_id == state.last_job_id
+    on_probation = examples.on_probation(tx, state.model, champion)
+    return Change.ADAPTED if just_made or on_probation else Change.OPERATED

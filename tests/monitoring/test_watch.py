@@ -27,7 +27,7 @@ from tests.monitoring.conftest import (
 )
 from trimtab.drift import DriftKind, DriftState
 from trimtab.jobs import JobStatus
-from trimtab.ledger import examples, jobs, reports, versions
+from trimtab.ledger import examples, jobs, parked, reports, versions
 from trimtab.ledger.examples import Example
 from trimtab.ledger.windows import rows_after
 from trimtab.settings import DriftSettings
@@ -147,6 +147,22 @@ def test_the_watch_of_an_adapted_version_ends_by_events_and_confirms_its_example
         assert [example.probation for example in examples.list_examples(tx, MODEL, "memory")] == [False]
 
 
+def test_a_version_that_was_held_is_watched_when_a_person_promotes_it(place: Place, station: Station) -> None:
+    """Whatever jobs have ended since."""
+    tick(station)
+    brought = Example(model=MODEL, domain="d", role="gate", text="x", key="k", version=2, probation=True)
+    with place.ledger.begin() as tx:
+        held = jobs.open_job(tx, MODEL, cause={}, domain="", window_from_seq=1).id
+        _end(tx, held, JobStatus.HELD)
+        examples.add_examples(tx, [brought])
+        parked.park(tx, MODEL, 2)
+        _end(tx, jobs.open_job(tx, MODEL, cause={}, domain="", window_from_seq=1).id, JobStatus.FAILED)
+    tick(station)
+    place.add_version(2, {"movie": traffic(300, 0.0, seed=1)}, job_id=held)
+    tick(station)
+    assert place.state().watching_version == 2
+
+
 def test_a_rollback_counts_as_an_adaptation_that_did_not_help(place: Place, station: Station) -> None:
     place.add_version(2, {"movie": traffic(300, 0.0, seed=1)})
     tick(station)
@@ -172,9 +188,13 @@ def test_failed_adaptations_stop_until_a_human_looks(place: Place, station: Stat
 def _reject(tx: Any, job_id: str) -> None:
     if jobs.get_job(tx, job_id).status is JobStatus.WAITING_FOR_LABELS:
         jobs.requeue_waiting(tx, job_id)
+    _end(tx, job_id, JobStatus.REJECTED)
+
+
+def _end(tx: Any, job_id: str, status: JobStatus) -> None:
     lease = jobs.claim(tx, job_id, "worker", 60.0)
     assert lease is not None
-    jobs.finish(tx, lease, JobStatus.REJECTED)
+    jobs.finish(tx, lease, status)
 
 
 def test_a_wrong_signature_turns_alarms_off_and_says_so(place: Place, station: Station) -> None:
