@@ -22,7 +22,7 @@ import numpy.typing as npt
 from trimtab.errors import AdapterRefused
 from trimtab.settings import GateSettings
 from workers.evaluate import Answers, Scorecard
-from workers.plan import ENOUGH_TO_COMPARE, ENOUGH_TO_RANK, FITS, Plan
+from workers.plan import ALONE, ENOUGH_TO_COMPARE, ENOUGH_TO_RANK, FITS, Plan
 from workers.remedies.centre import propose_centre
 from workers.remedies.head import propose_head
 from workers.remedies.known import NAME as KNOWN
@@ -137,9 +137,21 @@ def choose(task: Task, plan: Plan, gate: GateSettings) -> Choice:
     fits = sum(FITS.get(rival.name, 0) for rival in plan.rivals)
     if task.max_seconds is not None:
         task = replace(task, max_seconds=task.max_seconds / max(fits, 1))
-    entrants = [propose(task, rival.name) for rival in plan.rivals]
+    entrants = entrants_of(task, plan)
     task.report("contest", 0, 1)
     return compare(task, entrants, plan.default, gate)
+
+
+def entrants_of(task: Task, plan: Plan) -> list[Proposal | Declined]:
+    """What every rival comes to; where no answer is to change nothing can be compared, and the first one stands."""
+    found: list[Proposal | Declined] = []
+    for rival in plan.rivals:
+        first = next((each.name for each in found if isinstance(each, Proposal)), None)
+        if plan.situation in ALONE and first is not None:
+            found.append(Declined(rival.name, f"not needed: {first} proposes something"))
+        else:
+            found.append(propose(task, rival.name))
+    return found
 
 
 def propose(task: Task, name: str) -> Proposal | Declined:

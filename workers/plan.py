@@ -2,16 +2,16 @@
 
 | situation | evidence | rivals, cheapest first |
 |---|---|---|
-| S0 | labels show no loss, classes and confidence of the answers are as before | none: the references are renewed |
+| S0 | labels show no loss, classes and confidence of the answers are as before | the champion with renewed references |
 | S1 | the monitor says that only the classes' shares changed | prior correction, and a head refit to check it |
-| S3 | labels show no loss, but the answers are surer or less sure than they are right | temperature |
+| S3 | labels show no loss, but the answers are surer or less sure than they are right | temperature, else as S0 |
 | S4 | no labels, or fewer than 8 of a class | prior, centring or a known version, self-training: at most held |
 | S5 | at least 8 labels of every class | the cheaper ones, head refit, LoRA, self-training that the labels teach |
 | S6 | labels enough for LoRA by the settings | the cheaper ones, head refit, LoRA with replay |
 | S7 | labels contradict what was learnt | head refit and LoRA, without what they contradict |
 
-S2 (recurring) is a rival of every situation: an earlier version is tried where there is one. S0 and S3 change no
-answer: the gate judges them by rules of their own.
+S2 (recurring) is a rival of every other situation: an earlier version is tried where there is one. S0 and S3 change no
+answer: there is nothing to compare, and the gate judges them by rules of their own.
 """
 
 from __future__ import annotations
@@ -192,16 +192,19 @@ WORDS = {
 }
 
 
-ALONE = {"S0": "reference", "S3": "temperature"}  # what is tried where nothing need be learnt
+# What is tried where nothing need be learnt: the first that proposes something.
+ALONE = {"S0": ("reference",), "S3": ("temperature", "reference")}
 # Kinds that say no more than that the inputs changed: labels may show that it does not matter.
 MAY_BE_HARMLESS = {DriftKind.COVARIATE_BENIGN, DriftKind.COVARIATE_HARMFUL, DriftKind.VOCABULARY}
 
 
 def _judged(name: str, situation: Situation, training: TrainingSettings) -> dict[str, _Judged]:
-    """Every remedy, in order of cost."""
-    if name in ALONE:
-        return {remedy: _Judged(remedy == ALONE[name], WORDS[name]) for remedy in JUDGES}
-    return {remedy: judge(situation, training) for remedy, judge in JUDGES.items()}
+    """Every remedy, in order of cost; where no answer is to change, in the order in which they are tried."""
+    if name not in ALONE:
+        return {remedy: judge(situation, training) for remedy, judge in JUDGES.items()}
+    unmoved = situation.health is not None and situation.health.unmoved
+    tried = [remedy for remedy in ALONE[name] if remedy != "reference" or unmoved]
+    return {remedy: _Judged(remedy in tried, WORDS[name]) for remedy in dict.fromkeys((*tried, *JUDGES))}
 
 
 def _situation(situation: Situation, training: TrainingSettings) -> str:

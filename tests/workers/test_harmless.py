@@ -182,9 +182,11 @@ def test_answers_that_are_less_sure_than_they_are_right_get_a_temperature(
         timid(toy, 6.0)
         job = adapt(toy, toy.stream(wordy(900, seed=5), version=2), DriftKind.COVARIATE_BENIGN)
         assert job.plan is not None
-        assert (job.plan["situation"], job.plan["method"]) == ("S3", "temperature")
+        assert (job.plan["situation"], job.plan["method"]) == ("S3", "temperature | reference")
         assert job.status is JobStatus.PROMOTED
         assert job.verdict is not None
+        reasons = {each["name"]: each["reason"] for each in job.verdict["selection"]["rivals"]}
+        assert reasons["reference"] == "not needed: temperature proposes something"
         found = {check["name"]: check for check in job.verdict["checks"]}
         assert found.keys() == {
             "integrity",
@@ -199,3 +201,25 @@ def test_answers_that_are_less_sure_than_they_are_right_get_a_temperature(
         first, third = files_of(toy, 1), files_of(toy, 3)
         assert all(first[name] == third[name] for name in (WEIGHTS, CONFIG, HEAD))
         assert Remedy.from_bytes(third[REMEDY]).temperature < 6.0
+
+
+def test_where_no_temperature_can_be_fitted_the_references_are_renewed(
+    tmp_path: Path, tiny_base_dir: Path
+) -> None:
+    """Labels that judge, and too few that teach: the answers stay as sure as they are, and the alarm ends."""
+    rows = wordy(900, seed=5)
+    judged = [row for row in rows if part_of(key_of(row.text)) != "train"]
+    with toy_shop(tmp_path, tiny_base_dir) as toy:
+        toy.create_first(toy_rows("film", 900))
+        timid(toy, 6.0)
+        first = toy.stream(judged, version=2)
+        toy.stream([row for row in rows if row not in judged], version=2, labelled=False, name="rest")
+        job = adapt(toy, first, DriftKind.COVARIATE_BENIGN)
+        assert job.plan is not None
+        assert job.verdict is not None
+        assert (job.plan["situation"], job.plan["method"]) == ("S3", "temperature | reference")
+        table = {each["name"]: each for each in job.verdict["selection"]["rivals"]}
+        assert (table["temperature"]["state"], table["reference"]["state"]) == ("declined", "chosen")
+        assert "too few for a temperature" in table["temperature"]["reason"]
+        assert job.status is JobStatus.PROMOTED, job.reason
+        assert not alarms(toy, 3, wordy(WINDOWS.long, seed=77))
