@@ -14,7 +14,7 @@ WIDTH, LEFT, RIGHT, TOP, ROW, BOTTOM = 760, 230, 70, 40, 20, 30
 OURS, THEIRS = "#1b6ca8", "#b8860b"
 WORDS = {
     "reading": "material and plan",
-    "training": "LoRA: its steps, and those between old and new",
+    "training": "LoRA: the fit and smaller steps",
     "contest": "rivals compared on the selection labels",
     "references": "references scored by the candidate",
     "gate": "evidence and gate",
