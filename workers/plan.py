@@ -27,6 +27,7 @@ from trimtab.stats.label_shift import MIN_REFERENCE
 from workers.health import Health
 
 ENOUGH_UNLABELLED = 200  # texts: fewer say little of a mean, and their pseudo-labels less
+ENOUGH_FOR_KNOWN = 30  # selection labels: below, one version's are not told from another's
 ENOUGH_TO_COMPARE = 20  # selection labels: below, one standard error is wider than most gains
 # Below, the plan's default is taken unless another is clearly better: with 10 % of the answers different, a difference
 # of 2 points is one standard error at 250.
@@ -301,9 +302,9 @@ def _centre(situation: Situation, _: TrainingSettings) -> _Judged:
 def _known(situation: Situation, _: TrainingSettings) -> _Judged:
     if not situation.known:
         return _Judged(False, "no other version was accepted before")
-    if situation.n("selection") < ENOUGH_TO_COMPARE:
+    if situation.n("selection") < ENOUGH_FOR_KNOWN:
         return _Judged(
-            False, f"without {ENOUGH_TO_COMPARE} selection labels nothing says that a domain came back"
+            False, f"without {ENOUGH_FOR_KNOWN} selection labels nothing says that a domain came back"
         )
     listed = ", ".join(map(str, situation.known))
     return _Judged(True, f"a domain may have come back: versions accepted before ({listed}) cost no training")

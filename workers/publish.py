@@ -57,9 +57,9 @@ def publish(shop: Workshop, lease: Lease, material: Material, task: Task, outcom
 
     All in one transaction that first checks the lease's token: a worker that was taken over publishes nothing. A
     champion that changed meanwhile was not what the candidate was held against, and one that an operator has pinned
-    is not replaced: then the version is held. What a version that is held would bring is parked until a person promotes
-    it. Where trials are on, and there is traffic enough, it is put on trial instead of being made champion, and the
-    monitor ends the job. Raises LeaseLost.
+    is not replaced: then a version that passed is held. What a held version would bring is parked until a person
+    promotes it. Where trials are on, and there is traffic enough, it is put on trial instead of being made champion,
+    and the monitor ends the job. Raises LeaseLost.
     """
     manifest, model = outcome.manifest, outcome.manifest.model
     with shop.ledger.begin() as tx:
@@ -74,7 +74,7 @@ def publish(shop: Workshop, lease: Lease, material: Material, task: Task, outcom
         )  # fmt: skip
         gate_history.record_uses(tx, model, job.id, {d: len(kept) for d, kept in material.gate_sets.items()})
         held = verdict.decision is Decision.HOLD
-        if outcome.verdict.decision is not Decision.REJECT:
+        if verdict.decision is not Decision.REJECT:
             remember(tx, None if held else shop.memory.budget, material, task, outcome)
         if held:
             park(tx, model, task.version)
@@ -121,10 +121,11 @@ def _put_on_trial(
 def still_valid(tx: Connection, model: str, champion: int, verdict: Verdict) -> Verdict:
     """The verdict on a candidate that was held against `champion`.
 
-    Held instead where another one serves since, or a person has pinned it.
+    Held instead of promoted where another one serves since, or a person has pinned it.
     """
-    aliases = get_aliases(tx, model)
-    reason = ""
+    if verdict.decision is Decision.REJECT:
+        return verdict
+    aliases, reason = get_aliases(tx, model), ""
     if aliases.get("champion") != champion:
         reason = f"the champion is no longer version {champion}, which the candidate was held against"
     elif PINNED in aliases and verdict.decision is Decision.PROMOTE:

@@ -220,8 +220,8 @@ def test_a_champion_that_changed_meanwhile_holds_the_candidate(
 ) -> None:
     """An operator promotes another version while the candidate is judged."""
     toy = empty_shop
-    toy.create_first(toy_rows("film", 200), epochs=1)
-    job = toy.open_job(toy.stream(toy_rows("shop", 300)))
+    toy.create_first()
+    job = toy.open_job(toy.stream(toy_rows("shop", 400)))
     lease = toy.claim(job)
     put = toy.shop.store.put
 
@@ -234,7 +234,7 @@ def test_a_champion_that_changed_meanwhile_holds_the_candidate(
         return put(files)
 
     monkeypatch.setattr(toy.shop.store, "put", put_while_an_operator_acts)
-    assert run_adaptation(toy.shop, lease) in {JobStatus.HELD, JobStatus.REJECTED}
+    assert run_adaptation(toy.shop, lease) is JobStatus.HELD
     assert "no longer version 1" in toy.job(job.id).reason
     with toy.ledger.read() as tx:
         assert versions.get_aliases(tx, MODEL)["champion"] == 9

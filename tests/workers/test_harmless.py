@@ -31,10 +31,9 @@ from trimtab.datafiles import Row
 from trimtab.drift import DriftKind
 from trimtab.features import References
 from trimtab.jobs import AdaptationJob, JobStatus
-from trimtab.ledger import gate_history, jobs, versions
+from trimtab.ledger import gate_history, versions
 from trimtab.ledger.examples import list_examples
 from trimtab.splits import key_of, part_of
-from workers.adapt import run_adaptation
 from workers.workshop import load_version
 
 DATA = {"data:labels", "data:clients", "data:duplicates", "data:classes"}
@@ -48,21 +47,13 @@ def wordy(n: int, seed: int) -> list[Row]:
     ]
 
 
-def adapt(toy: ToyShop, from_seq: int, drift: DriftKind) -> AdaptationJob:
-    with toy.ledger.begin() as tx:
-        cause = {"kind": "drift", "drift": drift}
-        job = jobs.open_job(tx, MODEL, cause=cause, domain="", window_from_seq=from_seq)
-    run_adaptation(toy.shop, toy.claim(job))
-    return toy.job(job.id)
-
-
 @pytest.fixture(scope="module")
 def benign(
     tmp_path_factory: pytest.TempPathFactory, tiny_base_dir: Path
 ) -> Iterator[tuple[ToyShop, AdaptationJob]]:
     with toy_shop(tmp_path_factory.mktemp("benign"), tiny_base_dir) as toy:
         toy.create_first(toy_rows("film", 900))
-        yield toy, adapt(toy, toy.stream(wordy(900, seed=5)), DriftKind.COVARIATE_BENIGN)
+        yield toy, toy.adapt(toy.stream(wordy(900, seed=5)), DriftKind.COVARIATE_BENIGN)
 
 
 def files_of(toy: ToyShop, n: int) -> dict[str, bytes]:
@@ -151,7 +142,7 @@ def test_labels_that_are_flipped_do_not_enter_the_memory_unseen(tmp_path: Path, 
     with toy_shop(tmp_path, tiny_base_dir) as toy:
         toy.create_first(toy_rows("film", 900))
         first = toy.stream(rows, clients=("mallory", "ann", "bob", "cid"))
-        job = adapt(toy, first, DriftKind.COVARIATE_BENIGN)
+        job = toy.adapt(first, DriftKind.COVARIATE_BENIGN)
         assert job.plan is not None
         assert (job.status, job.plan["method"]) == (JobStatus.PROMOTED, "reference")
         assert "labels of the training part are not kept: data:labels" in job.reason
@@ -180,7 +171,7 @@ def test_answers_that_are_less_sure_than_they_are_right_get_a_temperature(
     with toy_shop(tmp_path, tiny_base_dir) as toy:
         toy.create_first(toy_rows("film", 900))
         timid(toy, 6.0)
-        job = adapt(toy, toy.stream(wordy(900, seed=5), version=2), DriftKind.COVARIATE_BENIGN)
+        job = toy.adapt(toy.stream(wordy(900, seed=5), version=2), DriftKind.COVARIATE_BENIGN)
         assert job.plan is not None
         assert (job.plan["situation"], job.plan["method"]) == ("S3", "temperature | reference")
         assert job.status is JobStatus.PROMOTED
@@ -214,7 +205,7 @@ def test_where_no_temperature_can_be_fitted_the_references_are_renewed(
         timid(toy, 6.0)
         first = toy.stream(judged, version=2)
         toy.stream([row for row in rows if row not in judged], version=2, labelled=False, name="rest")
-        job = adapt(toy, first, DriftKind.COVARIATE_BENIGN)
+        job = toy.adapt(first, DriftKind.COVARIATE_BENIGN)
         assert job.plan is not None
         assert job.verdict is not None
         assert (job.plan["situation"], job.plan["method"]) == ("S3", "temperature | reference")

@@ -13,24 +13,14 @@ from tests.fixtures.workshops import MODEL, ToyShop, small_training, toy_shop
 from trimtab.adapter import REFERENCES
 from trimtab.drift import DriftKind
 from trimtab.features import References
-from trimtab.jobs import AdaptationJob, JobStatus
+from trimtab.jobs import JobStatus
 from trimtab.ledger import examples, jobs, versions
 from trimtab.ledger.examples import ROLES, Example
 from trimtab.settings import GateSettings
-from workers.adapt import run_adaptation
 from workers.material import gather
 from workers.workshop import load_version
 
 Kept = dict[str, list[Example]]
-
-
-def adapt(toy: ToyShop, from_seq: int, drift: DriftKind) -> AdaptationJob:
-    """The ended job of a drift of this kind."""
-    cause = {"kind": "drift", "drift": drift}
-    with toy.ledger.begin() as tx:
-        job = jobs.open_job(tx, MODEL, cause=cause, domain="", window_from_seq=from_seq)
-    run_adaptation(toy.shop, toy.claim(job))
-    return toy.job(job.id)
 
 
 def promote(toy: ToyShop, n: int) -> None:
@@ -60,7 +50,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory, tiny_base_dir: Path) -> Iterat
 
 def test_its_domain_enters_with_it_and_the_next_job_keeps_it(toy: ToyShop) -> None:
     before = kept(toy)
-    job = adapt(toy, toy.stream(toy_rows("shop", 300)), DriftKind.COVARIATE_HARMFUL)
+    job = toy.adapt(toy.stream(toy_rows("shop", 300)), DriftKind.COVARIATE_HARMFUL)
     assert (job.status, job.version) == (JobStatus.HELD, 2), job.reason
     assert kept(toy) == before
     promote(toy, 2)
@@ -70,7 +60,7 @@ def test_its_domain_enters_with_it_and_the_next_job_keeps_it(toy: ToyShop) -> No
         (2, True)
     }  # fmt: skip
     news = [replace(row, domain="news") for row in toy_rows("film", 300, seed=4)]
-    later = adapt(toy, toy.stream(news, version=2, name="n"), DriftKind.COVARIATE_HARMFUL)
+    later = toy.adapt(toy.stream(news, version=2, name="n"), DriftKind.COVARIATE_HARMFUL)
     assert later.version == 3, later.reason
     assert {"forgetting:film", "forgetting:shop"} <= {
         check["name"] for check in (later.verdict or {})["checks"]
@@ -88,7 +78,7 @@ def test_what_it_found_untrue_is_out_of_use_from_then_on(toy: ToyShop) -> None:
     opposite = dict(zip(LABELS, reversed(LABELS), strict=True))
     rows = [replace(row, label=opposite[row.label]) for row in toy_rows("film", 500, seed=9)]
     before = kept(toy)
-    job = adapt(toy, toy.stream(rows, name="c"), DriftKind.CONCEPT)
+    job = toy.adapt(toy.stream(rows, name="c"), DriftKind.CONCEPT)
     assert job.status is JobStatus.HELD, job.reason
     assert kept(toy) == before
     assert job.version is not None

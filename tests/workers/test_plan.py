@@ -37,6 +37,7 @@ ENOUGH = Situation(
     n_calibration=300,
 )
 FEW: Mapping[str, Mapping[str, int]] = {**ENOUGH.counts, "train": {"a": 30, "b": 9}}
+CHOOSING: Mapping[str, Mapping[str, int]] = {**ENOUGH.counts, "selection": {"a": 20, "b": 10}}
 
 
 def tried(plan: Plan) -> list[str]:
@@ -53,7 +54,13 @@ def why_not(plan: Plan, name: str) -> str:
         ({}, "S6", ["prior", "head", "lora"], "lora"),
         ({"drift": DriftKind.COVARIATE_HARMFUL}, "S6", ["head", "lora"], "lora"),
         ({"drift": DriftKind.COVARIATE_BENIGN, "named": True}, "S6", ["centre", "head", "lora"], "lora"),
-        ({"drift": DriftKind.VOCABULARY, "known": (3, 1)}, "S6", ["known", "head", "lora"], "lora"),
+        ({"drift": DriftKind.VOCABULARY, "known": (3, 1)}, "S6", ["head", "lora"], "lora"),
+        (
+            {"drift": DriftKind.VOCABULARY, "known": (3, 1), "counts": CHOOSING},
+            "S6",
+            ["known", "head", "lora"],
+            "lora",
+        ),
         ({"drift": DriftKind.LABEL_SHIFT, "named": True}, "S1", ["prior", "head"], "prior"),
         ({"drift": DriftKind.LABEL_SHIFT, "counts": {}}, "S1", ["prior"], "prior"),
         ({"drift": DriftKind.CONCEPT, "named": True}, "S7", ["head", "lora"], "lora"),
@@ -121,7 +128,8 @@ def test_every_remedy_is_tried_or_left_out_with_a_reason() -> None:
 
 
 def test_rivals_stand_in_order_of_cost() -> None:
-    plan = make_plan(replace(ENOUGH, counts=FEW, named=True, known=(1,)), NEEDS)
+    counts = {**CHOOSING, "train": FEW["train"]}
+    plan = make_plan(replace(ENOUGH, counts=counts, named=True, known=(1,)), NEEDS)
     assert tried(plan) == ["prior", "centre", "known", "head", "lora", "self_training"]
 
 

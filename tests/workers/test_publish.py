@@ -17,7 +17,7 @@ from trimtab.settings import GateSettings, TrialSettings
 from trimtab.store import CheckpointStore
 from trimtab.trial import CHALLENGER, Stage, TrialMode
 from workers.gate import Decision, Result, Verdict
-from workers.publish import RATE_S, with_trial
+from workers.publish import RATE_S, still_valid, with_trial
 from workers.run_job import run_job
 
 PASSED = Verdict(decision=Decision.PROMOTE, reason="every check passed", checks=())
@@ -76,6 +76,26 @@ def test_nothing_else_is_tried_and_nothing_is_said_of_it(
     with ledger.begin() as tx:
         assert with_trial(tx, settings, "sentiment", verdict) == (verdict, False)
         assert "trial_skipped" not in {each.kind for each in events.list_events(tx)}
+
+
+@pytest.mark.parametrize(
+    ("decision", "becomes"),
+    [
+        (Decision.PROMOTE, Decision.HOLD),
+        (Decision.HOLD, Decision.HOLD),
+        (Decision.REJECT, Decision.REJECT),
+    ],
+)
+def test_another_champion_holds_what_passed_and_frees_nothing_that_was_rejected(
+    ledger: Ledger, decision: Decision, becomes: Decision
+) -> None:
+    verdict = Verdict(decision=decision, reason="r", checks=())
+    with ledger.begin() as tx:
+        champion = versions.get_aliases(tx, "sentiment")["champion"]
+        assert still_valid(tx, "sentiment", champion, verdict) == verdict
+        found = still_valid(tx, "sentiment", champion + 1, verdict)
+    assert found.decision is becomes
+    assert (found == verdict) == (decision is Decision.REJECT)
 
 
 def test_a_version_that_passed_goes_on_trial_with_its_memory_on_probation(

@@ -17,20 +17,10 @@ from trimtab.bundle import Remedy
 from trimtab.datafiles import Row
 from trimtab.drift import DriftKind
 from trimtab.jobs import AdaptationJob, JobStatus
-from trimtab.ledger import gate_history, jobs, versions
+from trimtab.ledger import gate_history, versions
 from trimtab.ledger.examples import list_examples
 from trimtab.ledger.versions import PINNED, VersionState
 from trimtab.splits import key_of, part_of
-from workers.adapt import run_adaptation
-
-
-def adapt(toy: ToyShop, from_seq: int, drift: DriftKind) -> AdaptationJob:
-    """The ended job of a drift of this kind."""
-    cause = {"kind": "drift", "drift": drift}
-    with toy.ledger.begin() as tx:
-        job = jobs.open_job(tx, MODEL, cause=cause, domain="", window_from_seq=from_seq)
-    run_adaptation(toy.shop, toy.claim(job))
-    return toy.job(job.id)
 
 
 def ambiguous(rows: Sequence[Row], seed: int) -> list[Row]:
@@ -83,9 +73,9 @@ def shifted(
     """Films come 97 % positive for a while, then as before; labels are there to judge by only."""
     with toy_shop(tmp_path_factory.mktemp("shifted"), tiny_base_dir) as toy:
         toy.create_first(ambiguous(toy_rows("film", 900), seed=1), epochs=3)
-        there = adapt(toy, stream_judged(toy, films(60, 1940, seed=5), "there"), DriftKind.LABEL_SHIFT)
+        there = toy.adapt(stream_judged(toy, films(60, 1940, seed=5), "there"), DriftKind.LABEL_SHIFT)
         again = toy.stream(films(450, 550, seed=8), name="again", version=2, labelled=False)
-        yield toy, there, adapt(toy, again, DriftKind.LABEL_SHIFT)
+        yield toy, there, toy.adapt(again, DriftKind.LABEL_SHIFT)
 
 
 Shifted = tuple[ToyShop, AdaptationJob, AdaptationJob]
@@ -165,7 +155,7 @@ def test_labels_that_contradict_retire_what_was_learnt(tmp_path: Path, tiny_base
     with toy_shop(tmp_path, tiny_base_dir) as toy:
         toy.create_first()
         rows = [replace(row, label=opposite[row.label]) for row in toy_rows("film", 500, seed=9)]
-        job = adapt(toy, toy.stream(rows), DriftKind.CONCEPT)
+        job = toy.adapt(toy.stream(rows), DriftKind.CONCEPT)
         assert job.status is JobStatus.PROMOTED
         assert job.plan is not None
         assert job.plan["situation"] == "S7"
@@ -188,7 +178,7 @@ def test_few_labels_are_tried_with_the_head_and_small_steps(tmp_path: Path, tiny
     training = small_training(min_train_labels=500)
     with toy_shop(tmp_path, tiny_base_dir, training=training) as toy:
         toy.create_first()
-        job = adapt(toy, toy.stream(toy_rows("shop", 400)), DriftKind.COVARIATE_HARMFUL)
+        job = toy.adapt(toy.stream(toy_rows("shop", 400)), DriftKind.COVARIATE_HARMFUL)
         assert job.status is JobStatus.PROMOTED
         assert job.plan is not None
         assert job.plan["situation"] == "S5"
@@ -202,7 +192,7 @@ def test_without_labels_nothing_is_promoted(tmp_path: Path, tiny_base_dir: Path)
     with toy_shop(tmp_path, tiny_base_dir) as toy:
         toy.create_first(toy_rows("film", 300), epochs=2)
         first = toy.stream(toy_rows("shop", 500), labelled=False)
-        job = adapt(toy, first, DriftKind.COVARIATE_HARMFUL)
+        job = toy.adapt(first, DriftKind.COVARIATE_HARMFUL)
         assert job.status in {JobStatus.HELD, JobStatus.REJECTED}
         assert job.plan is not None
         assert job.plan["situation"] == "S4"
@@ -215,7 +205,7 @@ def test_a_pinned_champion_is_not_replaced(tmp_path: Path, tiny_base_dir: Path) 
         toy.create_first()
         with toy.ledger.begin() as tx:
             versions.set_alias(tx, MODEL, PINNED, 1, actor="operator", reason="a demonstration")
-        job = adapt(toy, toy.stream(toy_rows("shop", 400)), DriftKind.COVARIATE_HARMFUL)
+        job = toy.adapt(toy.stream(toy_rows("shop", 400)), DriftKind.COVARIATE_HARMFUL)
         assert job.status is JobStatus.HELD
         assert "pinned version 1" in job.reason
         with toy.ledger.read() as tx:
@@ -230,7 +220,7 @@ def test_a_window_in_quarantine_is_not_learnt_from(tmp_path: Path, tiny_base_dir
         window = gate_history.Window(model=MODEL, from_seq=first, to_seq=first + 299, reason="test")
         with toy.ledger.begin() as tx:
             gate_history.quarantine_window(tx, window)
-        job = adapt(toy, first, DriftKind.COVARIATE_HARMFUL)
+        job = toy.adapt(first, DriftKind.COVARIATE_HARMFUL)
         assert job.status is JobStatus.HELD
         assert job.verdict is not None
         assert job.verdict["missing"]["train"] == 50

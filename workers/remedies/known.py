@@ -14,11 +14,11 @@ import numpy as np
 from trimtab.adapter import BOUND_FILES
 from workers.artefact import Candidate
 from workers.evaluate import Answers, Scorecard
+from workers.plan import ENOUGH_FOR_KNOWN
 from workers.task import Declined, Proposal, Task
 from workers.workshop import LoadedVersion
 
 NAME = "known"
-MIN_LABELS = 30
 MOST = 4  # versions that are tried: each has to answer the selection's texts
 
 
@@ -27,9 +27,9 @@ def propose_known(task: Task) -> Proposal | Declined:
     n = len(task.selection.texts)
     if not task.known:
         return Declined(NAME, "no other version was ever accepted")
-    if n < MIN_LABELS:
+    if n < ENOUGH_FOR_KNOWN:
         return Declined(
-            NAME, f"{n} labels for choosing are too few to tell versions apart: {MIN_LABELS} are needed"
+            NAME, f"{n} labels for choosing are too few to tell versions apart: {ENOUGH_FOR_KNOWN} are needed"
         )
     champion = _score(task, task.champion)
     scores = [_score(task, version) for version in task.known[:MOST]]

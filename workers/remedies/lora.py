@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -54,15 +55,22 @@ def propose_lora(task: Task) -> Proposal | Declined:
         rarest = task.labels[int(counts.argmin())]
         return Declined(NAME, f"{counts.min()} labels of {rarest!r} are too few: {MIN_PER_CLASS} are needed")
     files, fitted = train(task, task.train, recipe_of(task))
+    how = f"LoRA trained on {len(task.train.texts)} labels with {len(task.replay.texts)} exemplars"
+    return proposal_of(task, NAME, files, fitted, cost=5, reason=how)
+
+
+def proposal_of(
+    task: Task, name: str, files: dict[str, bytes], fitted: FitReport, *, cost: int, reason: str, **told: Any
+) -> Proposal:
+    """The best step from the champion towards these files as a proposal; `told` is added to what it says of itself."""
     steps = steps_between(task, files)
     best = choose_step(task, steps)
     return Proposal(
-        name=NAME if best.alpha == 1.0 else f"{NAME}@{best.alpha:g}",
+        name=name if best.alpha == 1.0 else f"{name}@{best.alpha:g}",
         candidate=best.candidate,
-        cost=5,
-        reason=f"LoRA trained on {len(task.train.texts)} labels with {len(task.replay.texts)} exemplars; "
-        f"{best.alpha:.0%} of the way from the champion",
-        details={"steps": [step.summary() for step in steps], "fit": asdict(fitted)},
+        cost=cost,
+        reason=f"{reason}; {best.alpha:.0%} of the way from the champion",
+        details={**told, "steps": [step.summary() for step in steps], "fit": asdict(fitted)},
     )
 
 

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from trimtab.labels import FEWEST_PER_CLASS
 from trimtab.stats.label_shift import Doubles, Integers, total_variation
 from workers.fit import FitReport, TrainingSet
 from workers.remedies.head import Weighted, refit
-from workers.remedies.lora import candidate_of, choose_step, epochs_for, recipe_of, steps_between, train
+from workers.remedies.lora import candidate_of, epochs_for, proposal_of, recipe_of, train
 from workers.remedies.mixture import mixture_shares
 from workers.remedies.variants import head_of
 from workers.task import Declined, Proposal, Task
@@ -149,16 +149,8 @@ def match_shares(logits: Doubles, shares: Doubles) -> Doubles:
 
 
 def _proposal(task: Task, student: Student, told: Mapping[str, Any]) -> Proposal:
-    steps = steps_between(task, student.files)
-    best = choose_step(task, steps)
-    return Proposal(
-        name=NAME if best.alpha == 1.0 else f"{NAME}@{best.alpha:g}",
-        candidate=best.candidate,
-        cost=6,
-        reason=f"LoRA learnt from {len(task.unlabelled)} texts without a label and {len(task.train.texts)} labels; "
-        f"{best.alpha:.0%} of the way from the champion",
-        details={**told, "steps": [step.summary() for step in steps], "fit": asdict(student.fitted)},
-    )
+    how = f"LoRA learnt from {len(task.unlabelled)} texts without a label and {len(task.train.texts)} labels"
+    return proposal_of(task, NAME, student.files, student.fitted, cost=6, reason=how, **told)
 
 
 def _rarest(labels: Integers, task: Task) -> int:
