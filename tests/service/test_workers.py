@@ -23,7 +23,7 @@ from trimtab.settings import ServerSettings, as_environment
 N_WORKERS = 2
 N_CALLS = 30
 # Processes that load torch, on a busy machine.
-START_S = 60.0
+START_S = 150.0
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def test_a_worker_killed_in_mid_training_is_replaced_and_the_job_finishes_once(
         wait_until(lambda: trains(toy, job.id), "training")
         (trainer,) = trainers_of(first.pid)
         first.kill()
-        wait_until(lambda: process_gone(trainer), "the trainer's end", timeout_s=10)
+        wait_until(lambda: process_gone(trainer), "the trainer's end")
     with worker(with_training(toy.settings, SHORT)):
 
         def nudged_and_ended() -> bool:
