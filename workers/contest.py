@@ -2,11 +2,10 @@
 
 The cheapest within one standard error of the best (Breiman et al., Classification and Regression Trees, 1984, section
 3.4.3); with fewer selection labels than 250 a version that was accepted before or the plan's default, unless the best
-is farther ahead than that. Compared is the mean
-of the accuracies on the new domain and on each past one, for a cheap remedy may gain as much and forget more; the
-standard error is that of the paired difference on the same texts. A rival that loses more than the gate's margin on a
-past domain's selection set would only be refused there: it is not chosen. The gate set is not touched, so that the one
-test that follows is as strict as it says.
+is more than two standard errors ahead of it. Compared is the mean of the accuracies on the new domain and on each
+past one, for a cheap remedy may gain as much and forget more; the standard error is that of the paired difference on
+the same texts. A rival that loses more than the gate's margin on a past domain's selection set would only be refused
+there: it is not chosen. The gate set is not touched, so that the one test that follows is as strict as it says.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from workers.remedies.self_training import propose_self_training
 from workers.remedies.temperature import propose_temperature
 from workers.task import Declined, Proposal, Task
 
+NEAR, CLEAR = 1.0, 2.0  # standard errors: so near the cheaper is as good; so far the plan's default is worse
 Doubles = npt.NDArray[np.float64]
 Propose = Callable[[Task], Proposal | Declined]
 
@@ -207,18 +207,18 @@ def decide(scored: Sequence[Scored], champion: Scorecard, default: str, min_gain
     gaining = [each for each in standing if each.score.accuracy - champion.accuracy >= min_gain]
     able = gaining or standing
     best = min(able, key=lambda each: (-each.mean, each.rank))
-    chosen = min((each for each in able if _within_one_error(each, best)), key=lambda each: each.rank)
+    chosen = min((each for each in able if _within(NEAR, each, best)), key=lambda each: each.rank)
     return Decided(best, chosen, _why(chosen, best, champion, gains=bool(gaining)))
 
 
 def _by_default(standing: Sequence[Scored], champion: Scorecard, default: str, min_gain: float) -> Decided:
-    """The plan's default unless another is more than one standard error better: few labels rank no closer ones.
+    """The plan's default unless another is more than two standard errors better: few labels rank no closer ones.
 
     A version that was accepted before has passed its gate, and comes before both.
     """
     best = min(standing, key=lambda each: (-each.mean, each.rank))
     usual = [each for each in standing if each.name.startswith((KNOWN, default))]
-    near = [each for each in usual if _within_one_error(each, best)]
+    near = [each for each in usual if _within(CLEAR, each, best)]
     chosen = min(near, key=lambda each: each.rank, default=best)
     gains = chosen.score.accuracy - champion.accuracy >= min_gain
     return Decided(best, chosen, _why(chosen, best, champion, gains=gains))
@@ -234,14 +234,15 @@ def _why(chosen: Scored, best: Scored, champion: Scorecard, *, gains: bool) -> s
     if chosen is best:
         return f"{said}; the best of those that may be chosen"
     behind, error = behind_of(best, chosen)
-    why = "cheapest" if champion.n >= ENOUGH_TO_RANK else "plan's default"
-    near = f"the {why} within one standard error ({error:.3f}) of {best.name}, {behind:.3f} behind"
-    return f"{said}; over all domains {near}"
+    ranked = champion.n >= ENOUGH_TO_RANK
+    why = "cheapest within one standard error" if ranked else "plan's default within two standard errors"
+    return f"{said}; over all domains the {why} (of {error:.3f}) of {best.name}, {behind:.3f} behind"
 
 
-def _within_one_error(rival: Scored, best: Scored) -> bool:
+def _within(errors: float, rival: Scored, best: Scored) -> bool:
     behind, error = behind_of(best, rival)
-    return behind <= error or math.isclose(behind, error)  # one text of n is exactly one standard error
+    limit = errors * error
+    return behind <= limit or math.isclose(behind, limit)  # one text of n is exactly one standard error
 
 
 def behind_of(best: Scored, rival: Scored) -> tuple[float, float]:

@@ -189,7 +189,7 @@ def silent(_step: int, _of: int) -> None:
 
 
 OURS = Method("plan", "the plan", 3, plan, replays=True)
-FEW = Method("plan-few", "the plan, few labels", 3, plan, few=True, replays=True)
+FEW = Method("plan-few", "the plan, few labels", 4, plan, few=True, replays=True)
 NO_LABELS = Method("self-training", "self-training, no labels", 2, self_training, unlabelled_only=True)
 AVALANCHE = Method("avalanche", "Avalanche's replay", 1, None)
 # In the order of importance: what is run first.
