@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from sqlalchemy import Connection
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from trimtab.drift import DriftState
 from trimtab.errors import QueueUnavailable
 from trimtab.jobs import AdaptationJob, JobStatus
-from trimtab.labels import LabelNeeds, missing_labels, usable_counts
+from trimtab.labels import labels_missing
 from trimtab.ledger import Ledger, examples, jobs, models, reports, samples
 from trimtab.ledger.clock import now
 from trimtab.ledger.tombstones import expire_tombstones
@@ -38,14 +38,6 @@ def advance_waiting_jobs(tx: Connection, training: TrainingSettings) -> list[str
     ]
 
 
-def labels_missing(
-    tx: Connection, model: str, from_seq: int, training: TrainingSettings, cause: Mapping[str, Any]
-) -> dict[str, int]:
-    """Labels that an adaptation with this window and cause lacks, by part."""
-    needs = LabelNeeds.of_job(training, models.get_model(tx, model).labels, cause)
-    return missing_labels(usable_counts(tx, model, from_seq), needs)
-
-
 def keep_asking(tx: Connection, training: TrainingSettings) -> None:
     """Let held jobs ask for the labels that they were held for want of, while their drift lasts and no other job came.
 
@@ -69,9 +61,7 @@ def still_lacking(tx: Connection, job: AdaptationJob, training: TrainingSettings
     lasts = state is not None and state.in_alarm and state.state is not DriftState.ACKNOWLEDGED
     if wanted is None or not lasts:
         return None
-    needs = LabelNeeds.of_job(training, models.get_model(tx, job.model).labels, job.cause)
-    needs = replace(needs, gate=max(needs.gate, wanted.gate))
-    return missing_labels(usable_counts(tx, job.model, job.window_from_seq), needs) or None
+    return labels_missing(tx, job.model, job.window_from_seq, training, job.cause, wanted.gate) or None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 
 from monitoring.calibration import ARMS
 from monitoring.check import Baseline, Finding, change_index, judge_reading, most_drifted, shares
-from monitoring.chores import labels_missing
 from monitoring.dependence import lag_one, noise
 from monitoring.detectors import Following
 from monitoring.evidence import (
@@ -26,6 +25,7 @@ from monitoring.reverting import open_if_back
 from monitoring.station import Station
 from trimtab.drift import DriftReport, LabelledRisk, MonitorState, report_id
 from trimtab.jobs import AdaptationJob, JobStatus
+from trimtab.labels import labels_missing
 from trimtab.ledger import feedback, jobs, reports, samples, versions
 from trimtab.ledger.clock import now
 from trimtab.ledger.feedback import Outcome

@@ -12,7 +12,7 @@ from monitoring.policy import Rules, why_not
 from trimtab.drift import MonitorState
 from trimtab.errors import Conflict, QueueUnavailable
 from trimtab.jobs import AdaptationJob, JobStatus
-from trimtab.labels import LabelNeeds, missing_labels, usable_counts
+from trimtab.labels import labels_missing
 from trimtab.ledger.clock import now
 from trimtab.ledger.given import Given, keep_given
 from trimtab.ledger.jobs import in_flight, open_job
@@ -45,15 +45,14 @@ def open_adaptation(
     Raises:
         ModelNotFound, JobInFlight.
     """
-    row = get_model(tx, model)
+    get_model(tx, model)
     if given:
         start = last_seq(tx) + 1 if from_seq is None else from_seq
         job = open_job(tx, model, cause=cause, domain=domain, window_from_seq=start)
         keep_given(tx, model, job.id, given)
         return job
     start = _window_start(load_state(tx, model)) if from_seq is None else from_seq
-    needs = LabelNeeds.of_job(settings.training, row.labels, cause)
-    missing = missing_labels(usable_counts(tx, model, start), needs)
+    missing = labels_missing(tx, model, start, settings.training, cause)
     return open_job(
         tx,
         model,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Self
 
 from sqlalchemy import Connection
@@ -15,6 +16,8 @@ from trimtab.ledger import examples, feedback
 from trimtab.ledger.feedback import LabelledRow
 from trimtab.ledger.gate_history import outside, quarantined
 from trimtab.ledger.given import given_rows
+from trimtab.ledger.models import get_model
+from trimtab.ledger.versions import served_model
 from trimtab.settings import TrainingSettings
 from trimtab.splits import key_of
 
@@ -69,6 +72,38 @@ class LabelNeeds:
         if cause.get("drift") != DriftKind.LABEL_SHIFT:
             return needs
         return replace(needs, train=0, per_class=0)
+
+
+def classes_with(
+    taught: Sequence[str], declared: Sequence[str], counts: Mapping[str, int], least: int
+) -> tuple[str, ...]:
+    """The taught classes, and those declared since, in their order, up to the first with fewer labels than `least`.
+
+    Classes are taught in the order in which they were declared, so that a version's logits always begin with those of
+    the version that it was made from.
+    """
+    new = takewhile(
+        lambda label: counts.get(label, 0) >= least, (each for each in declared if each not in taught)
+    )
+    return (*taught, *new)
+
+
+def labels_missing(
+    tx: Connection,
+    model: str,
+    from_seq: int,
+    training: TrainingSettings,
+    cause: Mapping[str, Any],
+    gate: int = 0,
+) -> dict[str, int]:
+    """Labels that an adaptation with this window and cause lacks, by part; `gate`: at least so many to judge by.
+
+    Of a class that was declared and not taught yet labels are asked for once one has come.
+    """
+    counts = usable_counts(tx, model, from_seq)
+    classes = classes_with(served_model(tx, model).labels, get_model(tx, model).labels, counts["train"], 1)
+    needs = LabelNeeds.of_job(training, classes, cause)
+    return missing_labels(counts, replace(needs, gate=max(needs.gate, gate)))
 
 
 def missing_labels(counts: Mapping[str, Mapping[str, int]], needs: LabelNeeds) -> dict[str, int]:

@@ -22,6 +22,7 @@ from workers.gate import Decision, gate
 from workers.gate.wear import level
 from workers.health import Health
 from workers.material import Material, gather
+from workers.new_classes import with_classes
 from workers.plan import MAY_BE_HARMLESS, Plan, insisted, make_plan
 from workers.preparing import make_task, window_features
 from workers.progress import JobProgress, Report, StepsInPlan
@@ -62,7 +63,7 @@ def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
             at_least=shop.training.min_train_labels,
         )
     base = load_base_of(material, shop)
-    champion = load_version(shop, base, job.model, material.champion)
+    champion = champion_of(shop, base, material)
     situation = material.situation(champion.bundle.remedy, base.device.type)
     situation = replace(situation, health=examine(shop, champion, material))
     plan = make_plan(situation, shop.training)
@@ -85,12 +86,19 @@ def run_adaptation(shop: Workshop, lease: Lease) -> JobStatus:
     )
 
 
+def champion_of(shop: Workshop, base: BaseModel, material: Material) -> LoadedVersion:
+    """What serves, with the classes that it is to learn. Raises as `load_version` does."""
+    champion = load_version(shop, base, material.model.name, material.champion)
+    counts = Counter(row.label for row in material.rows["train"])
+    return with_classes(champion, material.model.labels, [counts[label] for label in material.model.labels])
+
+
 def examine(shop: Workshop, champion: LoadedVersion, material: Material) -> Health | None:
     """How the champion stands on the window; None where the drift is of a kind that labels do not settle.
 
     Raises LedgerUnavailable.
     """
-    if material.drift not in MAY_BE_HARMLESS:
+    if material.drift not in MAY_BE_HARMLESS or material.new_labels:
         return None
     rows, alpha = window_features(shop, champion, material), level(shop.gate.alpha, material.looks)
     return health_of(champion, material, rows, tolerance=shop.max_drop, alpha=alpha)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,10 @@ from sqlalchemy import Connection
 from trimtab.bundle import Remedy
 from trimtab.drift import DriftKind
 from trimtab.jobs import PRIOR_BACK, AdaptationJob
-from trimtab.labels import HELD_OUT, Labelled, usable
-from trimtab.ledger import examples, feedback, gate_history, samples, versions
+from trimtab.labels import FEWEST_PER_CLASS, HELD_OUT, Labelled, classes_with, usable
+from trimtab.ledger import examples, feedback, gate_history, models, samples, versions
 from trimtab.ledger.examples import Example
+from trimtab.ledger.feedback import LabelledRow
 from trimtab.ledger.gate_history import Bit
 from trimtab.ledger.given import given_rows
 from trimtab.ledger.models import ModelRow
@@ -35,6 +36,7 @@ from workers.memory import choose
 from workers.plan import Situation
 from workers.poisoning import capped, cleaned
 
+R = TypeVar("R", Labelled, Example)
 MAX_REFERENCE = 2000  # reference texts of a domain
 MAX_PROJECTED = 500  # texts of the new domain, and as many of the memory
 MAX_WINDOW = 20_000  # predictions of the window that are read
@@ -75,6 +77,7 @@ class Material:
     offered: tuple[Labelled, ...] = ()  # labelled rows of the training part, before any was left out
     n_capped: int = 0  # labelled rows left out because their client has more than its share
     n_copies: int = 0  # labelled rows left out as near-copies
+    new_labels: tuple[str, ...] = ()  # the last of the model's: the champion does not know them yet
 
     def situation(self, remedy: Remedy, device: str = "cpu") -> Situation:
         """What the plan depends on; `remedy` is the champion's."""
@@ -93,6 +96,7 @@ class Material:
             corrected=remedy.log_prior is not None,
             device=device,
             step_s=self.step_s,
+            new_labels=self.new_labels,
         )
 
     def without_news(self) -> Material:
@@ -143,9 +147,9 @@ class Material:
 
     @property
     def exemplars(self) -> list[Example]:
-        """Exemplars whose logits fit the model's labels."""
+        """Exemplars with logits of the model's labels, or of the first of them: those of before the others came."""
         k = len(self.model.labels)
-        return [example for example in self.memory if example.logits and len(example.logits) == k]
+        return [example for example in self.memory if example.logits and len(example.logits) <= k]
 
     @property
     def learnt(self) -> dict[str, str]:
@@ -153,14 +157,20 @@ class Material:
         return {row.key: row.label for row in self.rows["train"]}
 
     def replay_set(self, left_out: AbstractSet[str] = frozenset()) -> ReplaySet:
-        """The exemplars with their domains, without those of these keys and those that are learnt anew."""
+        """The exemplars with their domains, without those of these keys and those that are learnt anew.
+
+        Logits of classes that came later are not a number.
+        """
         absent = left_out | self.learnt.keys()
         kept = [example for example in self.exemplars if example.key not in absent]
-        logits = np.array([example.logits for example in kept], dtype=np.float32)
+        logits = np.full((len(kept), len(self.model.labels)), np.nan, dtype=np.float32)
+        for row, example in zip(logits, kept, strict=True):
+            said = example.logits or ()
+            row[: len(said)] = said
         return ReplaySet(
             tuple(example.text for example in kept),
             self.indices(example.label for example in kept),
-            logits.reshape(len(kept), len(self.model.labels)),
+            logits,
             tuple(example.domain for example in kept),
         )
 
@@ -191,15 +201,15 @@ def gather(
     until_seq = job.extent.until_seq if job.extent else None
     rows_seen = samples.window_rows(tx, job.model, job.window_from_seq, MAX_WINDOW, until_seq)
     window = gate_history.outside(rows_seen, quarantined)
-    labels_seen = feedback.labelled(tx, job.model, job.window_from_seq, job.extent)
-    traffic = gate_history.outside(labels_seen, quarantined)
-    labelled = [*traffic, *given_rows(tx, job.model)]
+    labelled = _labelled(tx, job, quarantined)
     held_out = examples.keys(tx, job.model, HELD_OUT)
     remembered = examples.list_examples(tx, job.model, "memory")
     rows = usable(labelled, held_out, {e.key for e in remembered})
+    taught, model = model.labels, with_new(tx, model, rows["train"])
+    rows = {part: tuple(of_these(each, model.labels)) for part, each in rows.items()}
     train = cleaned(rows["train"], max_share=max_client_share, at_least=at_least)
     judges = {part: tuple(capped(rows[part], max_client_share)) for part in ("selection", "gate")}
-    gate_sets = _by_domain(examples.list_examples(tx, job.model, "gate"))
+    kept = {role: _by_domain(tx, model, role) for role in HELD_OUT}
     said = {key_of(row.text) for row in labelled if row.text is not None}
     unlabelled = free_texts(window, said | held_out | {e.key for e in remembered})
     trained = {row.key for row in rows["train"]} | {e.key for e in remembered} | unlabelled.keys()
@@ -213,18 +223,18 @@ def gather(
         domain=domain,
         rows={"train": train.rows, **judges},
         reference=new_reference(job.model, domain, window, (*judges["selection"], *judges["gate"]), trained),
-        memory=tuple(choose(remembered, budget)),
-        gate_sets=gate_sets,
-        references=_by_domain(examples.list_examples(tx, job.model, "reference")),
+        memory=tuple(choose(of_these(remembered, model.labels), budget)),
+        gate_sets=kept["gate"],
+        references=kept["reference"],
         n_window=len(window),
         n_with_text=sum(row.text is not None for row in window),
-        selection_sets=_by_domain(examples.list_examples(tx, job.model, "selection")),
+        selection_sets=kept["selection"],
         unlabelled=tuple(unlabelled.values()),
         window_seqs=tuple(row.seq for row in window),
         drift=_drift(job),
         known=_known(tx, model, champion),
         only_drop=job.cause.get("kind") == PRIOR_BACK,
-        shifted=_shifted(tx, job.model, gate_sets),
+        shifted=_shifted(tx, job.model, kept["gate"]),
         named=2 * sum(row.domain == domain for row in window) > len(window),
         step_s=_step_s(tx, job.model, champion),
         bits=gate_history.first_bits(tx, job.model),
@@ -233,7 +243,29 @@ def gather(
         offered=rows["train"],
         n_capped=train.capped,
         n_copies=train.copies,
+        new_labels=model.labels[len(taught) :],
     )
+
+
+def _labelled(
+    tx: Connection, job: AdaptationJob, quarantined: Sequence[gate_history.Window]
+) -> list[LabelledRow]:
+    """Of the window, and given by hand."""
+    seen = feedback.labelled(tx, job.model, job.window_from_seq, job.extent)
+    return [*gate_history.outside(seen, quarantined), *given_rows(tx, job.model)]
+
+
+def with_new(tx: Connection, model: ModelRow, train: Iterable[Labelled]) -> ModelRow:
+    """The model with the classes that were declared since its champion was made and have examples enough to learn."""
+    declared = models.get_model(tx, model.name).labels
+    counts = Counter(row.label for row in train)
+    return replace(model, labels=classes_with(model.labels, declared, counts, FEWEST_PER_CLASS))
+
+
+def of_these(found: Sequence[R], labels: Sequence[str]) -> list[R]:
+    """Rows and examples without a label, or with one of these: the others' class is not taught yet, or not any more."""
+    known: set[str | None] = {None, *labels}
+    return [each for each in found if each.label in known]
 
 
 def free_texts(window: Sequence[PredictionRow], taken: AbstractSet[str]) -> dict[str, str]:
@@ -321,10 +353,10 @@ def name_domain(window: Sequence[PredictionRow], proposed: str, taken: Sequence[
     return unique
 
 
-def _by_domain(found: Iterable[Example]) -> dict[str, tuple[Example, ...]]:
-    """Those that are not retired."""
+def _by_domain(tx: Connection, model: ModelRow, role: str) -> dict[str, tuple[Example, ...]]:
+    """Examples of the model's classes that are not retired."""
     groups: dict[str, list[Example]] = {}
-    for example in found:
+    for example in of_these(examples.list_examples(tx, model.name, role), model.labels):
         if example.retired_by is None:
             groups.setdefault(example.domain, []).append(example)
     return {domain: tuple(group) for domain, group in groups.items()}

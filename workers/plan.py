@@ -9,6 +9,7 @@
 | S5 | at least 8 labels of every class | the cheaper ones, head refit, LoRA, self-training that the labels teach |
 | S6 | labels enough for LoRA by the settings | the cheaper ones, head refit, LoRA with replay |
 | S7 | labels contradict what was learnt | head refit and LoRA, without what they contradict |
+| S8 | at least 8 labels of a class that was declared and is not taught yet | head refit, LoRA with replay |
 
 S2 (recurring) is a rival of every other situation: an earlier version is tried where there is one. S0 and S3 change no
 answer: there is nothing to compare, and the gate judges them by rules of their own.
@@ -56,6 +57,7 @@ class Situation:
         corrected: Whether the champion carries a prior correction.
         device: "cpu" or "cuda".
         step_s: Seconds of a training step as measured when the champion was made; None: a planning figure.
+        new_labels: Those of `labels` that the champion does not know.
         health: What labels drawn at random say of the champion on the window; None: too few of them.
     """
 
@@ -73,6 +75,7 @@ class Situation:
     corrected: bool = False
     device: str = "cpu"
     step_s: float | None = None
+    new_labels: tuple[str, ...] = ()
     health: Health | None = None
 
     def n(self, part: str) -> int:
@@ -190,17 +193,21 @@ WORDS = {
     "S5": "labels are few for the features: texts without a label learn from what these teach",
     "S6": "labels are enough to move the features",
     "S7": "labels contradict what was learnt: what they contradict is not replayed",
+    "S8": "labels name a class that the champion does not know: its head gets another row",
 }
 
 
 # What is tried where nothing need be learnt: the first that proposes something.
 ALONE = {"S0": ("reference",), "S3": ("temperature", "reference")}
+NEEDS_LABELS = {"head", "lora"}
 # Kinds that say no more than that the inputs changed: labels may show that it does not matter.
 MAY_BE_HARMLESS = {DriftKind.COVARIATE_BENIGN, DriftKind.COVARIATE_HARMFUL, DriftKind.VOCABULARY}
 
 
 def _judged(name: str, situation: Situation, training: TrainingSettings) -> dict[str, _Judged]:
     """Every remedy, in order of cost; where no answer is to change, in the order in which they are tried."""
+    if name == "S8":
+        return {remedy: _of_new_class(remedy, situation, training) for remedy in JUDGES}
     if name not in ALONE:
         return {remedy: judge(situation, training) for remedy, judge in JUDGES.items()}
     unmoved = situation.health is not None and situation.health.unmoved
@@ -208,7 +215,16 @@ def _judged(name: str, situation: Situation, training: TrainingSettings) -> dict
     return {remedy: _Judged(remedy in tried, WORDS[name]) for remedy in dict.fromkeys((*tried, *JUDGES))}
 
 
+def _of_new_class(remedy: str, situation: Situation, training: TrainingSettings) -> _Judged:
+    """A class is learnt from its labels or not at all, whatever else the inputs did."""
+    if remedy in NEEDS_LABELS:
+        return JUDGES[remedy](replace(situation, drift=None), training)
+    return _Judged(False, f"cannot teach a new class ({', '.join(situation.new_labels)})")
+
+
 def _situation(situation: Situation, training: TrainingSettings) -> str:
+    if situation.new_labels:
+        return "S8"
     if situation.drift is DriftKind.LABEL_SHIFT:
         return "S1"
     if situation.drift in MAY_BE_HARMLESS and (found := _harmless(situation.health)):
@@ -245,6 +261,7 @@ def _default(name: str, rivals: tuple[Rival, ...]) -> str:
         "S5": ("self_training", "lora", "head"),
         "S6": ("lora", "head"),
         "S7": ("lora", "head"),
+        "S8": ("lora", "head"),
     }
     return next((each for each in (*wanted[name], *names) if each in names), "")
 

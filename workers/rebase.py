@@ -154,11 +154,12 @@ def move(shop: Workshop, lease: Lease, base: BaseModel, report: Report) -> Rebas
 
 def read(tx: Connection, job: AdaptationJob, base: BaseModel, budget: int) -> Material:
     """What is kept of the model and nothing of the traffic, as of a model on the new base. Raises ModelNotFound."""
-    found = gather(tx, job, budget).without_news()
+    found, served = gather(tx, job, budget).without_news(), versions.served_model(tx, job.model)
     return replace(
         found,
-        model=on_base(found.model, base.name, base.digest),
-        memory=tuple(example for example in found.memory if example.label in found.model.labels),
+        model=on_base(served, base.name, base.digest),
+        memory=tuple(example for example in found.memory if example.label in served.labels),
+        new_labels=(),
         unlabelled=(),
     )
 

@@ -191,17 +191,19 @@ def data_report(task: Task, material: Material) -> DataReport | None:
     if not rows:
         return None
     domain = task.domain if task.named else None
-    offered = material.offered or rows
+    # The champion cannot say a class that is new: labels of it contradict nothing.
+    offered = [row for row in material.offered or rows if row.label not in material.new_labels]
     said = task.champion.answers.probabilities([row.text for row in offered], domain)
     some = task.window_texts[:: max(len(task.window_texts) // N_WINDOW, 1)]
     answered = Counter(task.labels[i] for i in task.champion.answers.predicted(some, domain))
+    labelled = Counter(row.label for row in rows if row.label not in material.new_labels)
     return report_of(
         rows,
         offered,
         [task.labels[i] for i in said.argmax(axis=1)],
         said.max(axis=1),
         len(task.labels),
-        class_distance=total_variation(Counter(row.label for row in rows), answered),
+        class_distance=total_variation(labelled, answered),
         capped=material.n_capped,
         copies=material.n_copies,
     )

@@ -89,6 +89,22 @@ def _to_label(tx: Connection, name: str, limit: int) -> Sequence[LabelRequest | 
     return requests or unlabelled_rows(tx, name, 0, limit)
 
 
+@app.command()
+def add(
+    ctx: typer.Context,
+    name: Name,
+    label: Annotated[str, typer.Argument(help="The class that feedback may name from now on.")],
+) -> None:
+    """Declare a new class: once 8 texts of it are labelled, the next adaptation teaches it."""
+    from trimtab.ledger.models import declare_label
+
+    with open_ledger(settings_of(ctx)) as ledger, ledger.begin() as tx:
+        row = declare_label(tx, name, label)
+    sys.stdout.write(
+        f"{name}: feedback may say {', '.join(row.labels)}; {label!r} is answered once it is taught\n"
+    )
+
+
 def _answer(tx: Connection, given: list[Given]) -> tuple[int, list[str], list[Given]]:
     """How many requests were answered, why others were not, and the labels that are about no request (any more)."""
     from trimtab.ledger.label_requests import Labeller, answer

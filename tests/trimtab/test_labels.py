@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.ledgers import block, filled_model, sample
-from trimtab.labels import LabelNeeds, missing_labels, usable, usable_counts
+from trimtab.labels import LabelNeeds, classes_with, missing_labels, usable, usable_counts
 from trimtab.ledger import Ledger, examples, feedback, gate_history, samples
 from trimtab.ledger.examples import Example
 from trimtab.ledger.feedback import FeedbackItem, LabelledRow
@@ -119,3 +119,18 @@ def test_counts_from_the_ledger_leave_out_what_came_before_and_what_is_held_out(
     assert {part: counts[part].get("pos", 0) for part in counts} == {
         part: expected.count(part) for part in ("train", "selection", "gate")
     }
+
+
+@pytest.mark.parametrize(
+    ("counts", "least", "classes"),
+    [
+        ({}, 1, ("a", "b")),
+        ({"c": 8}, 8, ("a", "b", "c")),
+        ({"c": 7, "d": 9}, 8, ("a", "b")),  # d was declared after c: it waits
+        ({"c": 8, "d": 9}, 8, ("a", "b", "c", "d")),
+    ],
+)
+def test_classes_are_taught_in_the_order_in_which_they_were_declared(
+    counts: dict[str, int], least: int, classes: tuple[str, ...]
+) -> None:
+    assert classes_with(("a", "b"), ("a", "b", "c", "d"), counts, least) == classes

@@ -20,6 +20,7 @@ from trimtab.ledger.schema import feedback, models, predictions
 from trimtab.ledger.upsert import insert_into
 
 DAY_S = 86_400.0
+DECLARE = "a new class is declared with `trimtab labels add`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +234,7 @@ def _timed(item: FeedbackItem, moment: float, index: int) -> FeedbackItem:
 def _judge(tally: _Tally, index: int, item: FeedbackItem, known: _Known | None, moment: float) -> None:
     if known is not None and not known.takes(item.label):
         tally.rejected.append(
-            (index, f"unknown label {item.label!r}: use one of {', '.join(sorted(known.labels))}")
+            (index, f"unknown label {item.label!r}: use one of {', '.join(sorted(known.labels))}; {DECLARE}")
         )
         return
     slot = (item.prediction_id, item.annotator)

@@ -15,6 +15,7 @@ from trimtab.ledger.events import record_event
 from trimtab.ledger.schema import models
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MAX_LABEL = 100  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,8 @@ class ModelRow:
 
     Attributes:
         name: Unique name.
-        labels: Class names, in the order of the logits.
+        labels: Class names, in the order of the logits. Those that were declared later stand behind the others, and a
+            version that was made before they were taught does not know them.
         base: Directory or hub id of the base model.
         base_digest: Digest of the base model's files.
         generation: Grows by one with every change of what should be served; 0 before the first.
@@ -62,6 +64,22 @@ def create_model(tx: Connection, name: str, labels: Sequence[str], base: str, ba
     values: dict[str, Any] = {"name": name, "labels": list(labels), "base": base, "base_digest": base_digest}
     tx.execute(insert(models).values(**values, generation=0, created_at=now(tx)))
     record_event(tx, "model_created", name, {"labels": list(labels), "base": base})
+    return get_model(tx, name)
+
+
+def declare_label(tx: Connection, name: str, label: str) -> ModelRow:
+    """Let feedback name a class that the model does not have yet; an adaptation teaches it once there are examples.
+
+    Raises ModelNotFound; InvalidInput for a blank name, AlreadyExists where the model has it.
+    """
+    row = get_model(tx, name)
+    if not label.strip() or label != label.strip() or len(label) > MAX_LABEL:
+        raise InvalidInput(f"label {label!r}: write 1 to {MAX_LABEL} characters without space at either end")
+    if label in row.labels:
+        raise AlreadyExists(f"{name!r} has a class {label!r} already.")
+    declared = [*row.labels, label]
+    tx.execute(update(models).where(models.c.name == name).values(labels=declared))
+    record_event(tx, "label_declared", name, {"label": label, "labels": declared})
     return get_model(tx, name)
 
 

@@ -7,7 +7,7 @@ caller's transaction.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -164,9 +164,12 @@ def get_aliases(tx: Connection, model: str) -> dict[str, int]:
 
 
 def served_model(tx: Connection, model: str) -> ModelRow:
-    """The model with the base that its champion stands on. Raises ModelNotFound."""
+    """The model with the base and the classes of its champion. Raises ModelNotFound."""
     row, champion = get_model(tx, model), get_aliases(tx, model).get(CHAMPION)
-    base = {} if champion is None else get_version(tx, model, champion).manifest.get("base", {})
+    manifest = {} if champion is None else get_version(tx, model, champion).manifest
+    if labels := manifest.get("labels"):
+        row = replace(row, labels=tuple(labels))
+    base = manifest.get("base", {})
     return on_base(row, base["name"], base["digest"]) if base else row
 
 

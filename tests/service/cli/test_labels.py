@@ -197,3 +197,18 @@ def test_files_that_cannot_be_read(call: Trimtab, tmp_path: Path) -> None:
     assert "not valid UTF-8" in call("labels", "import", file).err
     huge = f'prediction_id,label\n"{"x" * 200_000}",pos\n'
     assert "not valid CSV" in brought(call, tmp_path / "huge.csv", huge).err
+
+
+def test_a_new_class_is_declared_once(call: Trimtab, ledger: Ledger) -> None:
+    done = call("labels", "add", "sentiment", "neutral")
+    assert (done.code, done.out) == (
+        0,
+        "sentiment: feedback may say neg, pos, neutral; 'neutral' is answered once it is taught\n",
+    )
+    with ledger.begin() as tx:
+        assert feedback.record_feedback(
+            tx, [feedback.FeedbackItem(prediction_id="p1", label="neutral")]
+        ).joined
+    again = call("labels", "add", "sentiment", "neutral")
+    assert again.code != 0
+    assert "a class 'neutral' already" in again.err

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 
 from tests.fixtures.ledgers import block, filled_model, sample
 from trimtab.jobs import Extent
-from trimtab.ledger import Ledger, clock, feedback, samples
+from trimtab.ledger import Ledger, clock, feedback, models, samples
 from trimtab.ledger.feedback import FeedbackItem, FeedbackOutcome
 from trimtab.ledger.schema import feedback as table
 
@@ -81,8 +81,16 @@ class TestUnknownLabel:
     def test_rejected_at_once_when_the_prediction_is_known(self, tx: Connection):
         ingest(tx, 1)
         outcome = feedback.record_feedback(tx, [say(1, "neutral"), say(1, "neg")])
-        assert outcome.rejected == ((0, "unknown label 'neutral': use one of neg, pos"),)
+        ((index, why),) = outcome.rejected
+        assert (index, why.partition(";")[0]) == (0, "unknown label 'neutral': use one of neg, pos")
+        assert "trimtab labels add" in why
         assert labels(tx) == {"p1": "neg"}
+
+    def test_taken_once_it_is_declared(self, tx: Connection):
+        ingest(tx, 1)
+        models.declare_label(tx, "sentiment", "neutral")
+        assert feedback.record_feedback(tx, [say(1, "neutral")]).joined == 1
+        assert labels(tx) == {"p1": "neutral"}
 
     def test_dropped_when_the_prediction_arrives(self, tx: Connection):
         feedback.record_feedback(tx, [say(1, "neutral", "a"), say(1, "neg", "b")])

@@ -52,3 +52,26 @@ def test_the_generation_is_compared_with_the_expected_one(tx: Connection):
 def test_a_name_that_cannot_stand_in_a_path_is_refused(tx: Connection, name: str):
     with pytest.raises(InvalidInput, match="model name"):
         models.create_model(tx, name, ["a", "b"], "base", "d")
+
+
+def test_a_label_is_declared_behind_the_others(tx: Connection):
+    models.create_model(tx, "news", ["sport", "politics"], "base", "d")
+    assert models.declare_label(tx, "news", "other").labels == ("sport", "politics", "other")
+    assert models.get_model(tx, "news").labels == ("sport", "politics", "other")
+    assert {event.kind for event in events.list_events(tx)} == {"model_created", "label_declared"}
+
+
+@pytest.mark.parametrize("label", ["", "  ", " x", "x" * 101])
+def test_a_label_that_cannot_be_read_is_refused(tx: Connection, label: str):
+    models.create_model(tx, "news", ["sport", "politics"], "base", "d")
+    with pytest.raises(InvalidInput, match="1 to 100 characters"):
+        models.declare_label(tx, "news", label)
+    assert models.get_model(tx, "news").labels == ("sport", "politics")
+
+
+def test_a_label_is_declared_once_and_of_a_model_that_is_there(tx: Connection):
+    models.create_model(tx, "news", ["sport", "politics"], "base", "d")
+    with pytest.raises(AlreadyExists, match="a class 'sport' already"):
+        models.declare_label(tx, "news", "sport")
+    with pytest.raises(ModelNotFound, match="'nothing'"):
+        models.declare_label(tx, "nothing", "x")

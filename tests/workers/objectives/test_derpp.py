@@ -39,3 +39,30 @@ def test_it_vanishes_when_the_old_answers_are_kept() -> None:
 
 def test_centred_rows_have_mean_zero() -> None:
     assert centred(draw(4)).mean(dim=1).abs().max() < 1e-12
+
+
+def test_what_was_not_stored_is_not_asked_for() -> None:
+    """With a class that came later the loss is that of the others alone, and pulls nowhere at the new one."""
+    logits, stored, labels = draw(1).requires_grad_(), draw(2), torch.zeros(5, dtype=torch.long)
+    later = torch.cat([stored[:, :2], torch.full((5, 1), torch.nan, dtype=torch.float64)], dim=1)
+    loss = derpp_loss(logits, later, logits, labels, alpha=1.0, beta=0.0)
+    first = logits.detach()[:, :2]
+    assert loss.item() == pytest.approx(
+        float(derpp_loss(first, stored[:, :2], first, labels, alpha=1.0, beta=0.0))
+    )
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert gradient.isfinite().all()
+    assert (gradient[:, 2] == 0).all()
+    assert gradient[:, :2].abs().max() > 0
+
+
+def test_rows_of_before_and_of_after_count_by_what_they_say() -> None:
+    logits, stored, labels = draw(1), draw(2), torch.zeros(5, dtype=torch.long)
+    mixed = stored.clone()
+    mixed[0, 2] = torch.nan
+    parts = [
+        derpp_loss(z, t, z, labels[: len(z)], alpha=1.0, beta=0.0)
+        for z, t in ((logits[:1, :2], stored[:1, :2]), (logits[1:], stored[1:]))
+    ]
+    loss = derpp_loss(logits, mixed, logits, labels, alpha=1.0, beta=0.0)
+    assert float(loss) == pytest.approx((2 * float(parts[0]) + 12 * float(parts[1])) / 14)
