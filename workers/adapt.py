@@ -19,6 +19,7 @@ from workers.contest import Choice, choose
 from workers.delivery import deliver
 from workers.examining import health_of
 from workers.gate import Decision, gate
+from workers.gate.data import suspects
 from workers.gate.wear import level
 from workers.health import Health
 from workers.material import Material, gather
@@ -127,11 +128,13 @@ def judge_and_publish(
     if chosen.back_to is not None:
         material = material.without_news()
     candidate = complete(chosen.candidate, task.champion, material, task.report)
-    verdict = gate(weigh(shop, task, chosen, material, case.health), shop.gate)
+    evidence = weigh(shop, task, chosen, material, case.health)
+    verdict = gate(evidence, shop.gate)
     told = verdict.as_json() | {"selection": choice.as_json()}
     provenance = describe(case.job, material, case.plan, task, choice, chosen)
     if verdict.unfit and not learns_from_labels(chosen):
-        material = material.without_training_rows()
+        doubtful = suspects(evidence.data, shop.gate.alpha)
+        material = material.without_training_rows().without_labels_of(doubtful)
     files, manifest = seal(candidate, told, provenance, shop.private_key)
     task.report("publishing", 0, 1)
     outcome = Outcome(

@@ -107,6 +107,16 @@ class Material:
         """Without the labelled rows of the training part."""
         return replace(self, rows={**self.rows, "train": ()})
 
+    def without_labels_of(self, clients: AbstractSet[str]) -> Material:
+        """Without what these clients say: not their labelled rows; texts of the reference are there without a label."""
+        rows = {
+            part: tuple(row for row in each if row.client not in clients) for part, each in self.rows.items()
+        }
+        reference = tuple(
+            replace(each, label=None) if (each.client or "") in clients else each for each in self.reference
+        )
+        return replace(self, rows=rows, reference=reference)
+
     @property
     def held_out(self) -> frozenset[str]:
         """Keys of the gate sets' texts, the new one's too."""

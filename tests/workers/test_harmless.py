@@ -151,6 +151,12 @@ def test_labels_that_are_flipped_do_not_enter_the_memory_unseen(tmp_path: Path, 
         assert domains_of(toy, "gate") == {"film", "wordy"}
         with toy.ledger.read() as tx:
             (window,) = gate_history.quarantined(tx, MODEL)
+            kept = [
+                each for role in ("gate", "selection", "reference") for each in list_examples(tx, MODEL, role)
+            ]
+        said = {each.client for each in kept if each.domain == "wordy" and each.label is not None}
+        assert said == {"ann", "bob", "cid"}  # what mallory says to judge by is right, but who is to know
+        assert "mallory" in {each.client for each in kept if each.role == "reference"}
     assert (window.from_seq, window.to_seq) == (first, first + 899)
 
 

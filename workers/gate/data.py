@@ -35,11 +35,9 @@ def labels(data: DataReport, alpha: float) -> Check:
     only one to label decides what is true, and past domains are guarded by their gate sets. One client that contradicts
     more than 30 % of the time, and more than the others, waits for a person.
     """
-    judged = [client for client, n in sorted(_rows(data).items()) if n >= MIN_ROWS]
-    level = alpha / max(len(judged), 1)
+    judged = _judged(data)
+    flipped, odd = _contrary(data, alpha)
     limit = 1.0 - IGNORANCE / data.n_labels
-    flipped = [client for client in judged if _surely(data, client, level) > limit]
-    odd = [client for client in judged if _stands_out(data, client, level)]
     result, word = Result.PASS, ""
     if flipped and not (len(judged) >= SEVERAL and 2 * len(flipped) > len(judged)):
         alone = sum(n for client, n in _rows(data).items() if client not in flipped) < MIN_ROWS
@@ -108,6 +106,27 @@ def classes(n: int, distance: float) -> Check:
         n=n,
         detail=f"the labels' classes are {distance:.3f} away from what the champion answers to the window",
     )
+
+
+def suspects(data: DataReport | None, alpha: float) -> frozenset[str]:
+    """Clients whose labels the check of labels does not pass, of whatever part of the split they are."""
+    if data is None or labels(data, alpha).result is Result.PASS:
+        return frozenset()
+    flipped, odd = _contrary(data, alpha)
+    return frozenset((*flipped, *odd))
+
+
+def _judged(data: DataReport) -> list[str]:
+    """Clients with rows enough."""
+    return [client for client, n in sorted(_rows(data).items()) if n >= MIN_ROWS]
+
+
+def _contrary(data: DataReport, alpha: float) -> tuple[list[str], list[str]]:
+    """Clients that contradict more often than ignorance would, and those that do so more than the others."""
+    judged, limit = _judged(data), 1.0 - IGNORANCE / data.n_labels
+    level = alpha / max(len(judged), 1)
+    flipped = [client for client in judged if _surely(data, client, level) > limit]
+    return flipped, [client for client in judged if _stands_out(data, client, level)]
 
 
 def _rows(data: DataReport) -> Mapping[str, int]:

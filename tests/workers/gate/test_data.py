@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from trimtab.settings import GateSettings
-from workers.gate.data import data_checks
+from workers.gate.data import data_checks, suspects
 from workers.gate.verdict import Check, Result
 from workers.poisoning import DataReport
 
@@ -48,6 +48,19 @@ def test_one_client_among_others_that_flips_is_refused(clients: dict[str, int]) 
     found = check(flipped_by("a", clients), "data:labels")
     assert found.result is Result.FAIL
     assert "of 'a' contradict the champion; they are flipped" in found.detail
+
+
+def test_suspects_are_the_clients_that_the_check_of_labels_does_not_pass() -> None:
+    assert suspects(flipped_by("a", EVEN), 0.05) == {"a"}
+    assert suspects(flipped_by("ab", EVEN), 0.05) == {"a", "b"}
+    odd = report({"a": 100, "b": 100, "c": 100}, {"a": 50, "b": 5, "c": 5})
+    assert check(odd, "data:labels").result is Result.INSUFFICIENT
+    assert suspects(odd, 0.05) == {"a"}
+
+
+def test_nobody_is_suspected_where_the_check_passes() -> None:
+    assert suspects(flipped_by("", EVEN), 0.05) == suspects(flipped_by("abc", EVEN), 0.05) == frozenset()
+    assert suspects(None, 0.05) == frozenset()
 
 
 @pytest.mark.parametrize("clients", [{"a": 200}, {"a": 100, "b": 100}])
