@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -9,7 +10,7 @@ from benchmarks.adaptation.scores import Figure
 
 WIDTH, LEFT, RIGHT, TOP, ROW, BOTTOM = 700, 190, 20, 40, 22, 40
 COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#b8860b")
-N_TICKS = 5
+MOST_TICKS = 7
 
 
 def interval_chart(
@@ -53,12 +54,22 @@ def _bar(axis: _Axis, y: float, colour: str, each: Figure) -> str:
 def _ticks(axis: _Axis, height: int, label: str) -> list[str]:
     low = height - BOTTOM
     parts = [_text((LEFT + WIDTH - RIGHT) / 2, height - 6, label, "text-anchor='middle'")]
-    for i in range(N_TICKS + 1):
-        value = axis.low + (axis.high - axis.low) * i / N_TICKS
-        x = axis.x(value)
+    for points in round_ticks(100 * axis.low, 100 * axis.high):
+        x = axis.x(points / 100)
         parts.append(f"<path d='M{x:.1f},{TOP} V{low}' stroke='#ddd'/>")
-        parts.append(_text(x, low + 14, f"{100 * value:.1f}", "text-anchor='middle'"))
+        parts.append(_text(x, low + 14, f"{points:g}", "text-anchor='middle'"))
     return parts
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten between two numbers: the finest of at most seven."""
+    for exponent in range(math.floor(math.log10(high - low)) - 1, 4):
+        for digit in (1, 2, 5):
+            step = digit * 10.0**exponent
+            first, last = math.ceil(low / step), math.floor(high / step)
+            if last - first < MOST_TICKS:
+                return [round(i * step, 10) for i in range(first, last + 1)]
+    return []
 
 
 def _key(series: Sequence[str]) -> list[str]:

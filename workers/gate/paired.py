@@ -14,6 +14,7 @@ from workers.gate.wear import level, told
 ENOUGH_POWER = (
     0.8  # a test that a good candidate passes less often than this says little when it is not passed
 )
+MOST_LABELS = 100_000  # beyond, nobody is told how many more would decide
 WORTHWHILE_GAIN = 0.05  # the gain for which the power of the gain test is stated
 
 
@@ -99,8 +100,9 @@ def lowest_loss(counts: PairedCounts, alpha: float) -> float:
 
 
 def _more_labels(n: float, half_width: float, distance: float) -> int | None:
-    """How many more labels would decide at this estimate: an interval narrows with the root of n."""
-    return math.ceil(n * ((half_width / distance) ** 2 - 1.0)) if distance > 0.0 else None
+    """How many more labels would decide at this estimate: an interval narrows with the root of n. None: too many."""
+    more = math.inf if distance <= 0.0 else n * ((half_width / distance) ** 2 - 1.0)
+    return math.ceil(more) if more <= MOST_LABELS else None
 
 
 def _told_more(more: int | None) -> str:

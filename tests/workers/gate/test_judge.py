@@ -85,6 +85,13 @@ def test_a_point_estimate_below_the_margin_is_not_enough() -> None:
     assert check(verdict, "forgetting:movie").more_labels == 1283
 
 
+def test_nobody_is_told_to_bring_more_labels_than_there_are() -> None:
+    """44 of 1,500 lost is .0293: as near to the margin as can be."""
+    found = check(judged(past=(pair(1500, 60, 16),)), "forgetting:movie")
+    assert found.result is Result.INSUFFICIENT
+    assert (found.more_labels, "do not say yet" in found.detail) == (None, True)
+
+
 def test_a_gain_on_too_few_labels_says_how_many_would_decide() -> None:
     """At this estimate the next job's bound lies above 0 or does not, as it said: these labels were tested once."""
     small = pair(120, 8, 13)
