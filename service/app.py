@@ -28,6 +28,7 @@ from service.openapi import describe
 from service.problems import install_handlers
 from service.routes import (
     admin,
+    classes,
     console,
     drift,
     feedback,
@@ -68,6 +69,7 @@ _ROUTES = (
     drift,
     health,
     versions,
+    classes,
     jobs,
     admin,
     metrics,

@@ -273,6 +273,20 @@ class AliasOrder(_Order):
     force: bool = Field(False, description="also to a version that was rejected or quarantined")
 
 
+class ClassOrder(_Order):
+    """A class that is to be declared."""
+
+    label: str = Field(min_length=1, max_length=100)
+
+
+class ClassList(BaseModel):
+    """A model's classes."""
+
+    model: str
+    labels: list[str] = Field(description="what feedback may say")
+    taught: list[str] = Field(description="what the champion can answer, in the order of its logits")
+
+
 class RollbackOrder(_Order):
     """Step back from the champion."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trimtab.ledger.label_requests import LabelRequest
     from trimtab.ledger.samples import PredictionRow
 
+ACTOR = "command line"
 CLIENT = "file"
 LEASE_S = 86_400.0  # nobody else is given an exported request for so long
 app = typer.Typer(help="Labels by file.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -99,7 +100,7 @@ def add(
     from trimtab.ledger.models import declare_label
 
     with open_ledger(settings_of(ctx)) as ledger, ledger.begin() as tx:
-        row = declare_label(tx, name, label)
+        row = declare_label(tx, name, label, actor=ACTOR)
     sys.stdout.write(
         f"{name}: feedback may say {', '.join(row.labels)}; {label!r} is answered once it is taught\n"
     )

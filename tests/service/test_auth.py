@@ -56,6 +56,8 @@ EXPECTED = {
     ("PUT", "/admin/v1/models/{model}/aliases/{alias}"): "operate",
     ("DELETE", "/admin/v1/models/{model}/aliases/{alias}"): "operate",
     ("POST", "/admin/v1/models/{model}/rollback"): "operate",
+    ("GET", "/admin/v1/models/{model}/labels"): "operate",
+    ("POST", "/admin/v1/models/{model}/labels"): "operate",
     ("POST", "/admin/v1/models/{model}/adapt"): "operate",
     ("POST", "/admin/v1/models/{model}/drift/acknowledge"): "operate",
     ("GET", "/admin/v1/jobs"): "operate",

@@ -67,19 +67,19 @@ def create_model(tx: Connection, name: str, labels: Sequence[str], base: str, ba
     return get_model(tx, name)
 
 
-def declare_label(tx: Connection, name: str, label: str) -> ModelRow:
+def declare_label(tx: Connection, name: str, label: str, *, actor: str = "system") -> ModelRow:
     """Let feedback name a class that the model does not have yet; an adaptation teaches it once there are examples.
 
-    Raises ModelNotFound; InvalidInput for a blank name, AlreadyExists where the model has it.
+    Raises ModelNotFound; InvalidInput where it cannot be read or typed, AlreadyExists where the model has it.
     """
     row = get_model(tx, name)
-    if not label.strip() or label != label.strip() or len(label) > MAX_LABEL:
-        raise InvalidInput(f"label {label!r}: write 1 to {MAX_LABEL} characters without space at either end")
+    if not label.isprintable() or label != label.strip() or not 0 < len(label) <= MAX_LABEL:
+        raise InvalidInput(f"label {label!r}: 1 to {MAX_LABEL} printable characters, no space at either end")
     if label in row.labels:
         raise AlreadyExists(f"{name!r} has a class {label!r} already.")
     declared = [*row.labels, label]
     tx.execute(update(models).where(models.c.name == name).values(labels=declared))
-    record_event(tx, "label_declared", name, {"label": label, "labels": declared})
+    record_event(tx, "label_declared", name, {"label": label, "labels": declared}, actor)
     return get_model(tx, name)
 
 

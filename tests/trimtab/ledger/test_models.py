@@ -61,10 +61,10 @@ def test_a_label_is_declared_behind_the_others(tx: Connection):
     assert {event.kind for event in events.list_events(tx)} == {"model_created", "label_declared"}
 
 
-@pytest.mark.parametrize("label", ["", "  ", " x", "x" * 101])
+@pytest.mark.parametrize("label", ["", "  ", " x", "x" * 101, "a\nb", "a\x00", "\ud800"])
 def test_a_label_that_cannot_be_read_is_refused(tx: Connection, label: str):
     models.create_model(tx, "news", ["sport", "politics"], "base", "d")
-    with pytest.raises(InvalidInput, match="1 to 100 characters"):
+    with pytest.raises(InvalidInput, match="1 to 100 printable characters"):
         models.declare_label(tx, "news", label)
     assert models.get_model(tx, "news").labels == ("sport", "politics")
 
