@@ -93,7 +93,8 @@ def judge(traffic: Traffic, state: MonitorState, baseline: Baseline, settings: S
 def _traffic(tx: Connection, state: MonitorState, baseline: Baseline, drift: DriftSettings) -> Traffic:
     version, features = state.watching_version, baseline.known.n_features
     return Traffic(
-        outcomes=arrived(tx, state.model, version),
+        # A class that the version does not know was never promised.
+        outcomes=arrived(tx, state.model, version, baseline.labels),
         window=newest_rows(
             tx, state.model, version, drift.window, features,
             until_seq=samples.last_seq(tx, state.model),

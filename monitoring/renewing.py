@@ -15,7 +15,17 @@ from sqlalchemy import Connection
 
 from monitoring.asking import KEPT_S, MAX_WINDOW, distinct
 from trimtab.drift import DriftReport, DriftState
-from trimtab.ledger import Ledger, examples, gate_history, gate_labels, jobs, label_requests, models, reports
+from trimtab.ledger import (
+    Ledger,
+    examples,
+    gate_history,
+    gate_labels,
+    jobs,
+    label_requests,
+    models,
+    reports,
+    versions,
+)
 from trimtab.ledger.clock import now
 from trimtab.ledger.events import record_event
 from trimtab.ledger.examples import ROLES, Example
@@ -69,7 +79,7 @@ def take_in(tx: Connection, model: str, settled_s: float = 0.0) -> int:
     They share the fate of their set's oldest example: on probation they go with the version that brought it.
     """
     settled = now(tx) - settled_s
-    came = [each for each in gate_labels.answers(tx, model) if each.settled_at <= settled]
+    came = [each for each in _answers(tx, model) if each.settled_at <= settled]
     oldest = {
         domain: min(
             examples.list_examples(tx, model, "gate", domain), key=lambda each: (each.version, each.id)
@@ -87,6 +97,12 @@ def take_in(tx: Connection, model: str, settled_s: float = 0.0) -> int:
         }
         gate_history.record_bits(tx, model, version, {domain: right})
     return added
+
+
+def _answers(tx: Connection, model: str) -> list[GateAnswer]:
+    """Those that name a class of the champion: the others judge nothing before theirs is taught."""
+    known = versions.served_model(tx, model).labels
+    return [each for each in gate_labels.answers(tx, model) if each.label in known]
 
 
 def retire_worn(tx: Connection, model: str, max_uses: int) -> int:
@@ -124,7 +140,7 @@ def ask(tx: Connection, model: str, gate: GateSettings, at_once: int) -> int:
 def lacking(tx: Connection, model: str, gate: GateSettings, at_once: int) -> dict[str, int]:
     """How many requests to open by domain: what its gate set lacks, without what is open or answered already."""
     n_open = gate_labels.open_by_gate_set(tx, model)
-    coming = Counter(each.domain for each in gate_labels.answers(tx, model)) + Counter(n_open)
+    coming = Counter(each.domain for each in _answers(tx, model)) + Counter(n_open)
     left, wanted = at_once - sum(n_open.values()), {}
     for domain, wear in gate_history.wear(tx, model, _half(gate)).items():
         wanted[domain] = max(0, min(left, _short(wear, gate) - coming[domain]))

@@ -9,6 +9,7 @@ from typing import Any
 
 from trimtab.errors import IllegalTransition
 
+REBASE = "rebase"  # kind of cause: another base model
 PRIOR_BACK = "prior_back"  # kind of cause: the classes' shares are as they were before a prior correction
 
 

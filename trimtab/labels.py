@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Any, Self
 
 from sqlalchemy import Connection
@@ -77,14 +76,8 @@ class LabelNeeds:
 def classes_with(
     taught: Sequence[str], declared: Sequence[str], counts: Mapping[str, int], least: int
 ) -> tuple[str, ...]:
-    """The taught classes, and those declared since, in their order, up to the first with fewer labels than `least`.
-
-    Classes are taught in the order in which they were declared, so that a version's logits always begin with those of
-    the version that it was made from.
-    """
-    new = takewhile(
-        lambda label: counts.get(label, 0) >= least, (each for each in declared if each not in taught)
-    )
+    """The taught classes, then those declared since that have so many labels at `least`."""
+    new = (label for label in declared if label not in taught and counts.get(label, 0) >= least)
     return (*taught, *new)
 
 
@@ -103,7 +96,11 @@ def labels_missing(
     counts = usable_counts(tx, model, from_seq)
     classes = classes_with(served_model(tx, model).labels, get_model(tx, model).labels, counts["train"], 1)
     needs = LabelNeeds.of_job(training, classes, cause)
-    return missing_labels(counts, replace(needs, gate=max(needs.gate, gate)))
+    of_these = {
+        part: {label: n for label, n in by_label.items() if label in classes}
+        for part, by_label in counts.items()
+    }
+    return missing_labels(of_these, replace(needs, gate=max(needs.gate, gate)))
 
 
 def missing_labels(counts: Mapping[str, Mapping[str, int]], needs: LabelNeeds) -> dict[str, int]:

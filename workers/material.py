@@ -8,11 +8,12 @@ on, and a text in memory never enters a gate set.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +22,8 @@ from sqlalchemy import Connection
 from trimtab.bundle import Remedy
 from trimtab.drift import DriftKind
 from trimtab.jobs import PRIOR_BACK, AdaptationJob
-from trimtab.labels import FEWEST_PER_CLASS, HELD_OUT, Labelled, classes_with, usable
-from trimtab.ledger import examples, feedback, gate_history, models, samples, versions
+from trimtab.labels import HELD_OUT, Labelled, usable
+from trimtab.ledger import examples, feedback, gate_history, samples, versions
 from trimtab.ledger.examples import Example
 from trimtab.ledger.feedback import LabelledRow
 from trimtab.ledger.gate_history import Bit
@@ -34,9 +35,9 @@ from trimtab.splits import key_of
 from workers.fit import ReplaySet, TrainingSet
 from workers.memory import choose
 from workers.plan import Situation
-from workers.poisoning import capped, cleaned
+from workers.poisoning import capped
+from workers.teachable import lesson_of, of_these
 
-R = TypeVar("R", Labelled, Example)
 MAX_REFERENCE = 2000  # reference texts of a domain
 MAX_PROJECTED = 500  # texts of the new domain, and as many of the memory
 MAX_WINDOW = 20_000  # predictions of the window that are read
@@ -78,6 +79,9 @@ class Material:
     n_capped: int = 0  # labelled rows left out because their client has more than its share
     n_copies: int = 0  # labelled rows left out as near-copies
     new_labels: tuple[str, ...] = ()  # the last of the model's: the champion does not know them yet
+    labels_of: Mapping[int, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # by version: what its logits stand for
 
     def situation(self, remedy: Remedy, device: str = "cpu") -> Situation:
         """What the plan depends on; `remedy` is the champion's."""
@@ -157,9 +161,8 @@ class Material:
 
     @property
     def exemplars(self) -> list[Example]:
-        """Exemplars with logits of the model's labels, or of the first of them: those of before the others came."""
-        k = len(self.model.labels)
-        return [example for example in self.memory if example.logits and len(example.logits) <= k]
+        """Exemplars with logits."""
+        return [example for example in self.memory if example.logits]
 
     @property
     def learnt(self) -> dict[str, str]:
@@ -169,20 +172,22 @@ class Material:
     def replay_set(self, left_out: AbstractSet[str] = frozenset()) -> ReplaySet:
         """The exemplars with their domains, without those of these keys and those that are learnt anew.
 
-        Logits of classes that came later are not a number.
+        Logits of classes that came after an exemplar are not a number; those of a class that went are left out.
         """
         absent = left_out | self.learnt.keys()
         kept = [example for example in self.exemplars if example.key not in absent]
-        logits = np.full((len(kept), len(self.model.labels)), np.nan, dtype=np.float32)
-        for row, example in zip(logits, kept, strict=True):
-            said = example.logits or ()
-            row[: len(said)] = said
         return ReplaySet(
             tuple(example.text for example in kept),
             self.indices(example.label for example in kept),
-            logits,
+            np.array(list(map(self._logits, kept)), dtype=np.float32).reshape(-1, len(self.model.labels)),
             tuple(example.domain for example in kept),
         )
+
+    def _logits(self, example: Example) -> list[float]:
+        """(k,) of the model's labels, as the version that stored them named them."""
+        names = self.labels_of.get(example.version, self.model.labels)
+        said = dict(zip(names, example.logits or (), strict=False))
+        return [said.get(label, math.nan) for label in self.model.labels]
 
     @property
     def projected_texts(self) -> tuple[str, ...]:
@@ -208,21 +213,20 @@ def gather(
         at_least: Training rows that are left when near-copies and surplus are taken out, if there are as many.
     """
     model, quarantined = versions.served_model(tx, job.model), gate_history.quarantined(tx, job.model)
-    until_seq = job.extent.until_seq if job.extent else None
-    rows_seen = samples.window_rows(tx, job.model, job.window_from_seq, MAX_WINDOW, until_seq)
-    window = gate_history.outside(rows_seen, quarantined)
+    window = _window(tx, job, quarantined)
     labelled = _labelled(tx, job, quarantined)
     held_out = examples.keys(tx, job.model, HELD_OUT)
     remembered = examples.list_examples(tx, job.model, "memory")
-    rows = usable(labelled, held_out, {e.key for e in remembered})
-    taught, model = model.labels, with_new(tx, model, rows["train"])
-    rows = {part: tuple(of_these(each, model.labels)) for part, each in rows.items()}
-    train = cleaned(rows["train"], max_share=max_client_share, at_least=at_least)
+    found = usable(labelled, held_out, {e.key for e in remembered})
+    taught = model.labels
+    lesson = lesson_of(tx, job.model, job.cause, taught, found, max_share=max_client_share, at_least=at_least)
+    model, rows, train = replace(model, labels=lesson.labels), lesson.rows, lesson.train
     judges = {part: tuple(capped(rows[part], max_client_share)) for part in ("selection", "gate")}
     kept = {role: _by_domain(tx, model, role) for role in HELD_OUT}
     said = {key_of(row.text) for row in labelled if row.text is not None}
     unlabelled = free_texts(window, said | held_out | {e.key for e in remembered})
     trained = {row.key for row in rows["train"]} | {e.key for e in remembered} | unlabelled.keys()
+    trained |= lesson.waiting
     # One that came without labels has no gate set.
     accepted = [each for role in ("gate", "reference") for each in examples.domains(tx, job.model, role)]
     domain = name_domain(window, job.domain, list(dict.fromkeys(accepted)))
@@ -254,7 +258,16 @@ def gather(
         n_capped=train.capped,
         n_copies=train.copies,
         new_labels=model.labels[len(taught) :],
+        labels_of=_labels_of(tx, job.model),
     )
+
+
+def _window(
+    tx: Connection, job: AdaptationJob, quarantined: Sequence[gate_history.Window]
+) -> list[PredictionRow]:
+    until_seq = job.extent.until_seq if job.extent else None
+    seen = samples.window_rows(tx, job.model, job.window_from_seq, MAX_WINDOW, until_seq)
+    return gate_history.outside(seen, quarantined)
 
 
 def _labelled(
@@ -263,19 +276,6 @@ def _labelled(
     """Of the window, and given by hand."""
     seen = feedback.labelled(tx, job.model, job.window_from_seq, job.extent)
     return [*gate_history.outside(seen, quarantined), *given_rows(tx, job.model)]
-
-
-def with_new(tx: Connection, model: ModelRow, train: Iterable[Labelled]) -> ModelRow:
-    """The model with the classes that were declared since its champion was made and have examples enough to learn."""
-    declared = models.get_model(tx, model.name).labels
-    counts = Counter(row.label for row in train)
-    return replace(model, labels=classes_with(model.labels, declared, counts, FEWEST_PER_CLASS))
-
-
-def of_these(found: Sequence[R], labels: Sequence[str]) -> list[R]:
-    """Rows and examples without a label, or with one of these: the others' class is not taught yet, or not any more."""
-    known: set[str | None] = {None, *labels}
-    return [each for each in found if each.label in known]
 
 
 def free_texts(window: Sequence[PredictionRow], taken: AbstractSet[str]) -> dict[str, str]:
@@ -304,6 +304,12 @@ def _known(tx: Connection, model: ModelRow, champion: int) -> tuple[int, ...]:
         and tuple(version.manifest.get("labels", ())) == model.labels
     ]
     return tuple(sorted(fit, reverse=True)[:MAX_KNOWN])
+
+
+def _labels_of(tx: Connection, model: str) -> dict[int, tuple[str, ...]]:
+    """By version: its classes, in the order of its logits."""
+    found = {each.n: each.manifest.get("labels") for each in versions.list_versions(tx, model)}
+    return {n: tuple(labels) for n, labels in found.items() if labels}
 
 
 def _shifted(tx: Connection, model: str, gate_sets: Mapping[str, Sequence[Example]]) -> frozenset[str]:

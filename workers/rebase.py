@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from trimtab.base import BaseModel, load_base
 from trimtab.bundle import Remedy
 from trimtab.errors import Conflict, DataError, LeaseLost
-from trimtab.jobs import AdaptationJob, JobStatus, Lease
+from trimtab.jobs import REBASE, AdaptationJob, JobStatus, Lease
 from trimtab.ledger import examples, jobs, samples, versions
 from trimtab.ledger.models import on_base
 from trimtab.ledger.versions import PINNED
@@ -44,7 +44,6 @@ from workers.task import Proposal, Task
 from workers.weighing import weigh
 from workers.workshop import LoadedVersion, Workshop, load_version
 
-REBASE = "rebase"  # what its job was opened for
 EPOCHS = 3
 
 
@@ -154,12 +153,10 @@ def move(shop: Workshop, lease: Lease, base: BaseModel, report: Report) -> Rebas
 
 def read(tx: Connection, job: AdaptationJob, base: BaseModel, budget: int) -> Material:
     """What is kept of the model and nothing of the traffic, as of a model on the new base. Raises ModelNotFound."""
-    found, served = gather(tx, job, budget).without_news(), versions.served_model(tx, job.model)
+    found = gather(tx, job, budget).without_news()
     return replace(
         found,
-        model=on_base(served, base.name, base.digest),
-        memory=tuple(example for example in found.memory if example.label in served.labels),
-        new_labels=(),
+        model=on_base(found.model, base.name, base.digest),
         unlabelled=(),
     )
 

@@ -24,7 +24,7 @@ import redis
 
 from trimtab.adapter import load_private_key
 from trimtab.errors import LeaseLost, Unavailable
-from trimtab.jobs import JobStatus, Lease
+from trimtab.jobs import REBASE, JobStatus, Lease
 from trimtab.ledger import Ledger
 from trimtab.ledger.jobs import check, finish
 from trimtab.logs import set_up_logs
@@ -93,7 +93,7 @@ def end_job(shop: Workshop, lease: Lease) -> JobStatus | int:
     An exception ends the job as failed, with class and message as its reason.
     """
     from workers.adapt import run_adaptation
-    from workers.rebase import REBASE, run_rebase
+    from workers.rebase import run_rebase
 
     try:
         with shop.ledger.read() as tx:

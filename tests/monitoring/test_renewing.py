@@ -21,8 +21,10 @@ from trimtab.ledger import (
     gate_labels,
     jobs,
     label_requests,
+    models,
     reports,
     samples,
+    versions,
 )
 from trimtab.ledger.clock import now
 from trimtab.ledger.examples import Example, list_examples
@@ -148,6 +150,18 @@ def test_the_answers_join_the_set_and_nothing_else(ledger: Ledger) -> None:
     assert {key for key in joined if key in bits} == {request.key for request in found[5:]}
     assert {bits[request.key] for request in found[5:]} == {Bit(1, False)}
     assert not joined & held_out
+
+
+def test_an_answer_of_a_class_that_is_not_taught_waits(ledger: Ledger) -> None:
+    """It could judge nothing, and would stand in the place of one that can: another text is asked for."""
+    with ledger.begin() as tx:
+        models.declare_label(tx, MODEL, "neutral")
+        assert versions.served_model(tx, MODEL).labels == ("neg", "pos")
+    chore = renewing(ledger, GateSettings(target_n=30))
+    assert chore.renew() == 10
+    answer(ledger, requests(ledger), "neutral")
+    assert chore.renew() == 10
+    assert gate_set(ledger).keys() == {key_of(text) for text in OLD}
 
 
 def tweets(ledger: Ledger, **changes: Any) -> None:

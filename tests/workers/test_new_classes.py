@@ -15,7 +15,7 @@ from trimtab.bundle import Remedy
 from trimtab.datafiles import Row
 from trimtab.jobs import AdaptationJob, JobStatus
 from trimtab.labels import FEWEST_PER_CLASS, labels_missing, usable_counts
-from trimtab.ledger import jobs, models, versions
+from trimtab.ledger import examples, jobs, models, versions
 from trimtab.splits import key_of, part_of
 from workers.classifier import continue_from
 from workers.evaluate import Answers
@@ -106,12 +106,20 @@ def test_without_the_version_that_knows_it_the_class_is_there_to_be_taught_again
     toy, _ = taught
     first = toy.stream(mixed(seed=5), name="after", version=1)
     with toy.ledger.begin() as tx:
+        examples.confirm_probation(tx, MODEL, 2)  # its watch is over: what it learnt stays
         versions.rollback(tx, MODEL, actor="tests", reason="to see")
         assert versions.served_model(tx, MODEL).labels == CLASSES[:2]
     try:
         found = material(toy, first)
         assert (found.model.labels, found.new_labels) == (CLASSES, (SPAM,))
         assert {example.label for kept in found.gate_sets.values() for example in kept} <= set(CLASSES)
+        narrow = material(toy, toy.stream(toy_rows("shop", 100, seed=6), name="narrow"))
+        assert (narrow.model.labels, narrow.new_labels) == (CLASSES[:2], ())
+        replayed = narrow.replay_set()
+        assert set(replayed.domains) == {"film", "film-2"}  # what was learnt with three classes, too
+        assert replayed.logits.shape == (len(replayed.texts), 2)
+        assert np.isfinite(replayed.logits).all()
+        assert {e.label for kept in narrow.gate_sets.values() for e in kept} == set(CLASSES[:2])
     finally:
         with toy.ledger.begin() as tx:
             versions.promote(tx, MODEL, 2, actor="tests", reason="back")
@@ -137,6 +145,9 @@ def test_a_class_with_too_few_labels_is_left_for_later(waiting: ToyShop) -> None
     found = material(waiting, waiting.stream(rows, name="few"))
     assert (found.model.labels, found.new_labels) == (CLASSES[:2], ())
     assert {row.label for part in found.rows.values() for row in part} == set(CLASSES[:2])
+    kept = {each.text for each in found.reference} | set(found.unlabelled)
+    assert kept
+    assert not kept & {row.text for row in rows if row.label == SPAM}  # they stay for a later job
 
 
 def test_labels_are_asked_for_once_one_has_come(waiting: ToyShop) -> None:

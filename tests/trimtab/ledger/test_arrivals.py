@@ -4,13 +4,14 @@ import pytest
 from sqlalchemy import Connection, update
 
 from tests.fixtures.ledgers import block, filled_model, sample
-from trimtab.ledger import feedback, label_requests, samples
+from trimtab.ledger import feedback, label_requests, models, samples
 from trimtab.ledger.arrivals import arrived
 from trimtab.ledger.feedback import FeedbackItem
 from trimtab.ledger.label_requests import NewRequest, Reason
 from trimtab.ledger.schema import feedback as table
 
 MODEL = "sentiment"
+CLASSES = ("neg", "pos")
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def label(tx: Connection, at: float, *numbers: int, right: bool = True, annotato
 
 
 def seen(tx: Connection) -> list[tuple[int, bool]]:
-    return [(each.seq, each.right) for each in arrived(tx, MODEL, 2)]
+    return [(each.seq, each.right) for each in arrived(tx, MODEL, 2, CLASSES)]
 
 
 def test_labels_come_in_the_order_in_which_they_became_known(tx: Connection):
@@ -40,13 +41,23 @@ def test_labels_come_in_the_order_in_which_they_became_known(tx: Connection):
     label(tx, 20.0, 2, 1, right=False)
     label(tx, 30.0, 5)
     assert seen(tx) == [(3, True), (1, False), (2, False), (5, True)]
-    assert arrived(tx, MODEL, 3) == []
+    assert arrived(tx, MODEL, 3, CLASSES) == []
 
 
 def test_a_correction_counts_once_and_when_it_came(tx: Connection):
     label(tx, 10.0, 1, 2)
     label(tx, 20.0, 1, right=False)
     assert seen(tx) == [(2, True), (1, False)]
+
+
+def test_a_class_that_the_version_does_not_know_was_never_promised(tx: Connection):
+    """The newest label counts: a right answer that is corrected to the new class is no right answer any more."""
+    models.declare_label(tx, MODEL, "neutral")
+    label(tx, 10.0, 1, 2)
+    items = [FeedbackItem(prediction_id=f"p{n}", label="neutral", observed_at=20.0) for n in (2, 3)]
+    feedback.record_feedback(tx, items)
+    assert seen(tx) == [(1, True)]
+    assert {each.seq for each in arrived(tx, MODEL, 2, (*CLASSES, "neutral"))} == {1, 2, 3}
 
 
 def test_of_several_annotators_the_newest_counts(tx: Connection):
