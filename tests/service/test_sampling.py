@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from service.sampling import BLOCK_SAMPLES
 from service.valkey import ValkeyServer, start_valkey
-from tests.fixtures.deployment import Deployment, RunningApi, deployment, eventually
+from tests.fixtures.deployment import Deployment, RunningApi, deployment, eventually, flushed
 from trimtab.ledger import Ledger, feedback, samples
 from trimtab.ledger.feedback import FeedbackItem
 from trimtab.samples import STREAM, Sample, SampleBlock, SampleStream
@@ -151,7 +151,7 @@ def _lose_and_find_redis(
 def test_a_full_ring_drops_the_oldest(tmp_path: Path, tiny_base_dir: Path, valkey: ValkeyServer) -> None:
     few = SamplesSettings(ring=10)
     before = dropped("ring_full")
-    with deployment(tmp_path, tiny_base_dir, valkey.url, samples=few) as toy:
+    with deployment(tmp_path, tiny_base_dir, flushed(valkey.url), samples=few) as toy:
         toy.create_model()
         toy.add_version(1)
         with toy.running() as api:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from service.valkey import ValkeyServer
-from tests.fixtures.deployment import Deployment, deployment, eventually
+from tests.fixtures.deployment import Deployment, deployment, eventually, flushed
 from tests.fixtures.ports import free_port
 from trimtab.ledger import replicas
 from trimtab.settings import ServerSettings, as_environment
@@ -42,7 +42,7 @@ def test_a_process_serves_and_ends_in_order(
     tmp_path: Path, tiny_base_dir: Path, valkey: ValkeyServer
 ) -> None:
     server = ServerSettings(port=free_port(), poll_s=0.05)
-    with deployment(tmp_path, tiny_base_dir, valkey.url, server=server) as toy:
+    with deployment(tmp_path, tiny_base_dir, flushed(valkey.url), server=server) as toy:
         toy.create_model()
         toy.add_version(1)
         log, url = tmp_path / "api.log", f"http://127.0.0.1:{server.port}"

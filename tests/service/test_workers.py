@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from service.valkey import ValkeyServer
-from tests.fixtures.deployment import Deployment, deployment, eventually
+from tests.fixtures.deployment import Deployment, deployment, eventually, flushed
 from tests.fixtures.ports import free_port
 from trimtab.ledger import replicas
 from trimtab.settings import ServerSettings, as_environment
@@ -29,7 +29,7 @@ START_S = 150.0
 @pytest.fixture
 def toy(tmp_path: Path, tiny_base_dir: Path, valkey: ValkeyServer) -> Iterator[Deployment]:
     server = ServerSettings(port=free_port(), poll_s=0.2, drain_s=5.0)
-    with deployment(tmp_path, tiny_base_dir, valkey.url, server=server) as made:
+    with deployment(tmp_path, tiny_base_dir, flushed(valkey.url), server=server) as made:
         made.create_model()
         made.add_version(1)
         yield made

@@ -23,6 +23,7 @@ from service.demo.machine import free_port
 from service.replay import DelayedFeedback, Pace, replay, send_feedback
 from tests.fixtures.alerting import Watchmen, running_watchmen
 from tests.fixtures.deploy_files import ROOT
+from tests.fixtures.deployment import flushed
 from tests.fixtures.fleets import READY_S, Fleet
 from tests.fixtures.toy_texts import toy_rows
 from tests.fixtures.workshops import small_training, toy_shop, wait_until
@@ -70,7 +71,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory, tiny_base_dir: Path, valke
         name: f"127.0.0.1:{free_port()}" for name in ("trimtab-api", "trimtab-worker", "trimtab-monitor")
     }
     groups = settings_groups(directory, targets)
-    with toy_shop(directory / "home", tiny_base_dir, valkey.url, **groups) as toy:
+    with toy_shop(directory / "home", tiny_base_dir, flushed(valkey.url), **groups) as toy:
         toy.create_first(toy_rows("film", 800))
         with toy.ledger.begin() as tx:
             token = directory / "token"

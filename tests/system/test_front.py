@@ -13,6 +13,7 @@ from scipy.stats import binom
 from service.client import ApiClient
 from service.demo.machine import free_port
 from service.valkey import ValkeyServer
+from tests.fixtures.deployment import flushed
 from tests.fixtures.fleets import READY_S, Fleet, Member, is_ready, running_fleet
 from tests.fixtures.front import nginx_binary, running_nginx
 from tests.fixtures.loads import Load
@@ -61,7 +62,7 @@ def front(
         "signing": SigningSettings(private_key=directory / "signing.pem", public_key=directory / "verify.pem"),
         "server": ServerSettings(poll_s=0.2),
     }  # fmt: skip
-    with toy_shop(directory / "home", tiny_base_dir, valkey.url, **groups) as toy:
+    with toy_shop(directory / "home", tiny_base_dir, flushed(valkey.url), **groups) as toy:
         toy.create_first(toy_rows("film", 200), epochs=1)
         with (
             running_fleet(toy, directory, {}, replicas=0, workers=0, monitors=0) as (fleet, _),

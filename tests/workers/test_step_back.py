@@ -12,6 +12,7 @@ import redis
 from monitoring.monitor import tick
 from monitoring.station import Station, open_station
 from service.valkey import ValkeyServer
+from tests.fixtures.deployment import flushed
 from tests.fixtures.toy_texts import LABELS, toy_rows
 from tests.fixtures.workshops import MODEL, ToyShop, toy_shop
 from trimtab.jobs import JobStatus
@@ -29,7 +30,7 @@ def toy(
 ) -> Iterator[ToyShop]:
     policy = PolicySettings(watch_events=300, cooldown_s=100.0)
     kept = SamplesSettings(retention="20000d")  # the toy traffic is old
-    with toy_shop(tmp_path, tiny_base_dir, valkey.url, policy=policy, samples=kept) as opened:
+    with toy_shop(tmp_path, tiny_base_dir, flushed(valkey.url), policy=policy, samples=kept) as opened:
         opened.create_first()
         yield opened
 

@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from service.valkey import ValkeyServer
+from tests.fixtures.deployment import flushed
 from tests.fixtures.toy_texts import toy_rows
 from tests.fixtures.workshops import (
     MODEL,
@@ -64,7 +65,7 @@ def opened(
     tmp_path: Path, tiny_base_dir: Path, valkey: ValkeyServer, redis_client: redis.Redis
 ) -> Iterator[tuple[ToyShop, AdaptationJob]]:
     """A queued job on shops, and an empty queue."""
-    with toy_shop(tmp_path, tiny_base_dir, redis_url=valkey.url, training=ENDLESS) as toy:
+    with toy_shop(tmp_path, tiny_base_dir, redis_url=flushed(valkey.url), training=ENDLESS) as toy:
         configure(toy.settings)
         toy.create_first(toy_rows("film", 200), epochs=1)
         yield toy, toy.open_job(toy.stream(toy_rows("shop", 300)))

@@ -35,7 +35,7 @@ from benchmarks.serving.servers import (
 from benchmarks.serving.versions import Home, export, open_home
 from service.children import start_child
 from service.valkey import ValkeyServer
-from tests.fixtures.deployment import deployment
+from tests.fixtures.deployment import deployment, flushed
 from tests.fixtures.echo import echoing
 
 PEERS = sorted(REQUIREMENTS)
@@ -45,7 +45,7 @@ PEERS = sorted(REQUIREMENTS)
 def home(
     tmp_path_factory: pytest.TempPathFactory, tiny_base_dir: Path, valkey: ValkeyServer
 ) -> Iterator[Home]:
-    with deployment(tmp_path_factory.mktemp("home"), tiny_base_dir, valkey.url) as made:
+    with deployment(tmp_path_factory.mktemp("home"), tiny_base_dir, flushed(valkey.url)) as made:
         made.create_model("bench")
         made.add_version(1, model="bench")
         yield open_home(made.settings, "bench")

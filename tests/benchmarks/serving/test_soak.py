@@ -18,7 +18,7 @@ from benchmarks.serving.soak import Plan, Soak, Window, judge, soak, tail_ms
 from benchmarks.serving.swapping import Swap, read_metrics
 from benchmarks.serving.versions import Home, open_home
 from service.valkey import ValkeyServer
-from tests.fixtures.deployment import deployment
+from tests.fixtures.deployment import deployment, flushed
 from tests.fixtures.toy_texts import toy_rows
 
 PLAN = Plan(pairs=3, window_s=1.5, swaps=6, processes=2, tasks=3, pause_s=0.01, rollbacks=3)
@@ -29,7 +29,7 @@ def home(
     tmp_path_factory: pytest.TempPathFactory, tiny_base_dir: Path, valkey: ValkeyServer
 ) -> Iterator[Home]:
     """Three signed versions of a tiny model."""
-    with deployment(tmp_path_factory.mktemp("soak"), tiny_base_dir, valkey.url) as made:
+    with deployment(tmp_path_factory.mktemp("soak"), tiny_base_dir, flushed(valkey.url)) as made:
         made.create_model()
         for n in (1, 2, 3):
             made.add_version(n, promote=n == 1)
