@@ -8,7 +8,7 @@ import { lineage } from "../lineage.js";
 import { forgettingOf } from "../matrix.js";
 import { badge, card, code, empty, facts, notice, pageHead, raw, table } from "../parts.js";
 import { trialCard, trialNotice } from "../trial.js";
-import { causeOf, sentence, versionOf } from "../words.js";
+import { causeOf, remedyOf, versionOf } from "../words.js";
 import { modelActions, versionActions } from "./steer.js";
 
 export const versions = {
@@ -90,7 +90,7 @@ function pairs(whole) {
 
 const methodOf = ({ gate, manifest }) => {
   const method = gate?.selection?.chosen ?? manifest?.plan?.method;
-  return method ? sentence(method).replaceAll(" | ", ", ") : null;
+  return method ? method.split(" | ").map(remedyOf).join(", ") : null;
 };
 
 /** A directory's last part, or the name on a hub. */
