@@ -199,7 +199,7 @@ WORDS = {
 
 # What is tried where nothing need be learnt: the first that proposes something.
 ALONE = {"S0": ("reference",), "S3": ("temperature", "reference")}
-NEEDS_LABELS = {"head", "lora"}
+TEACHERS = {"head", "lora"}  # remedies that can teach a class
 # Kinds that say no more than that the inputs changed: labels may show that it does not matter.
 MAY_BE_HARMLESS = {DriftKind.COVARIATE_BENIGN, DriftKind.COVARIATE_HARMFUL, DriftKind.VOCABULARY}
 
@@ -217,7 +217,7 @@ def _judged(name: str, situation: Situation, training: TrainingSettings) -> dict
 
 def _of_new_class(remedy: str, situation: Situation, training: TrainingSettings) -> _Judged:
     """A class is learnt from its labels or not at all, whatever else the inputs did."""
-    if remedy in NEEDS_LABELS:
+    if remedy in TEACHERS:
         return JUDGES[remedy](replace(situation, drift=None), training)
     return _Judged(False, f"cannot teach a new class ({', '.join(situation.new_labels)})")
 

@@ -14,10 +14,10 @@ from trimtab.jobs import PRIOR_BACK, REBASE
 from trimtab.labels import FEWEST_PER_CLASS, Labelled, classes_with
 from trimtab.ledger import models
 from trimtab.ledger.examples import Example
+from workers.plan import TEACHERS
 from workers.poisoning import Cleaned, cleaned
 
 R = TypeVar("R", Labelled, Example)
-TEACHERS = {None, "head", "lora"}  # methods that can teach a class; None: the plan chooses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,8 @@ def classes_of(
     """
     other = cause.get("kind") in {PRIOR_BACK, REBASE} or cause.get("drift") == DriftKind.LABEL_SHIFT
     few = any(counts.get(label, 0) < FEWEST_PER_CLASS for label in taught)
-    if other or few or cause.get("method") not in TEACHERS:
+    elsewhere = "method" in cause and cause["method"] not in TEACHERS
+    if other or few or elsewhere:
         return taught
     return classes_with(taught, declared, counts, FEWEST_PER_CLASS)
 
